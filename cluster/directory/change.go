@@ -1,0 +1,215 @@
+package directory
+
+import (
+	"fmt"
+	"math"
+	"slices"
+	"strings"
+
+	"cloakroom"
+)
+
+// change carries out cmd on next, a shallow copy of the view before: it
+// replaces what it changes and writes into nothing shared.
+func change(next *View, cmd *Command) Result {
+	if cmd.Init != nil {
+		return initialise(next, cmd.Init)
+	}
+	if next.Epoch == 1 {
+		return invalid("the first command must be init")
+	}
+	switch {
+	case cmd.SetSchema != nil:
+		return setSchema(next, cmd.SetSchema)
+	case cmd.PutPrincipal != nil:
+		return putPrincipal(next, cmd.PutPrincipal)
+	case cmd.RevokePrincipal != nil:
+		return revokePrincipal(next, cmd.RevokePrincipal.Name)
+	case cmd.PutDomain != nil:
+		return putDomain(next, cmd.PutDomain.Name)
+	case cmd.SetSettings != nil:
+		return setSettings(next, *cmd.SetSettings)
+	case cmd.SetSlots != nil:
+		return setSlots(next, cmd.SetSlots)
+	case cmd.SetKeyring != nil:
+		return setKeyring(next, cmd.SetKeyring)
+	default:
+		return nextSealing(next)
+	}
+}
+
+func invalid(detail string) Result  { return Result{Code: Invalid, Detail: detail} }
+func conflict(detail string) Result { return Result{Code: Conflict, Detail: detail} }
+
+func initialise(next *View, cmd *Init) Result {
+	if next.Epoch != 1 {
+		return conflict("the cluster is initialised already")
+	}
+	if cmd.ClusterID == (ID{}) {
+		return invalid("the cluster id is empty")
+	}
+	if fault := cmd.Settings.fault(); fault != "" {
+		return invalid(fault)
+	}
+	if fault := shardsFault(cmd.Shards); fault != "" {
+		return invalid(fault)
+	}
+	next.ClusterID, next.Settings, next.Shards = cmd.ClusterID, cmd.Settings, cmd.Shards
+	next.Domains = []DomainInfo{{Number: cloakroom.DefaultDomain, Name: "default"}}
+	next.SlotTable = new([cloakroom.Slots]cloakroom.ShardID)
+	for slot := range next.SlotTable {
+		// Contiguous runs, so that a slot range can be named in one line.
+		next.SlotTable[slot] = cloakroom.ShardID(slot * len(cmd.Shards) / cloakroom.Slots)
+	}
+	return Result{}
+}
+
+func setSchema(next *View, cmd *SetSchema) Result {
+	if cmd.ExpectedEpoch != next.Schema.Epoch {
+		return conflict(fmt.Sprintf("the schema is at epoch %d", next.Schema.Epoch))
+	}
+	schema, faults := next.Schema.evolve(cmd.Fields)
+	if len(faults) > 0 {
+		return invalid(strings.Join(faults, "; "))
+	}
+	next.Schema = schema
+	return Result{}
+}
+
+func putPrincipal(next *View, put *Principal) Result {
+	p := *put
+	p.Grant = p.Grant.normal()
+	if fault := p.fault(next); fault != "" {
+		return invalid("principal: " + fault)
+	}
+	if holder := next.byCredential[p.Credential]; holder != nil && (holder.Name != p.Name || holder.Revoked) {
+		return conflict("the credential is taken")
+	}
+	at, there := next.principalAt(p.Name)
+	next.Principals = slices.Clone(next.Principals)
+	switch {
+	case there && next.Principals[at].Revoked:
+		return conflict("the principal was revoked; choose another name")
+	case there:
+		next.Principals[at] = &p
+	case len(next.Principals) >= MaxPrincipals:
+		return invalid(fmt.Sprintf("more than %d principals", MaxPrincipals))
+	default:
+		next.Principals = slices.Insert(next.Principals, at, &p)
+	}
+	return Result{}
+}
+
+func revokePrincipal(next *View, name string) Result {
+	at, there := next.principalAt(name)
+	if !there {
+		return Result{Code: NotFound, Detail: "no such principal"}
+	}
+	p := *next.Principals[at]
+	p.Revoked = true
+	next.Principals = slices.Clone(next.Principals)
+	next.Principals[at] = &p
+	return Result{}
+}
+
+func putDomain(next *View, name string) Result {
+	switch {
+	case !validName(name):
+		return invalid("domain: malformed name")
+	case len(next.Domains) >= MaxDomains:
+		return Result{Code: Exhausted, Detail: fmt.Sprintf("more than %d domains", MaxDomains)}
+	}
+	if _, taken := next.byDomain[name]; taken {
+		return conflict("the domain is there already")
+	}
+	number := cloakroom.Domain(len(next.Domains))
+	next.Domains = append(slices.Clone(next.Domains), DomainInfo{Number: number, Name: name})
+	return Result{Domain: number}
+}
+
+func setSettings(next *View, s Settings) Result {
+	if fault := s.fault(); fault != "" {
+		return invalid(fault)
+	}
+	next.Settings = s
+	return Result{}
+}
+
+func setSlots(next *View, cmd *SetSlots) Result {
+	if fault := shardsFault(cmd.Shards); fault != "" {
+		return invalid(fault)
+	}
+	if len(cmd.Shards) != len(next.Shards) {
+		return invalid("the number of shards is fixed at init")
+	}
+	if len(cmd.Slots) != cloakroom.Slots {
+		return invalid(fmt.Sprintf("want %d slots", cloakroom.Slots))
+	}
+	for i := range cmd.Shards {
+		if cmd.Shards[i].Generation < next.Shards[i].Generation {
+			return invalid("a generation never goes back")
+		}
+	}
+	table := new([cloakroom.Slots]cloakroom.ShardID)
+	for slot, shard := range cmd.Slots {
+		if int(shard) >= len(cmd.Shards) {
+			return invalid("a slot names an unknown shard")
+		}
+		table[slot] = shard
+	}
+	next.Shards, next.SlotTable = cmd.Shards, table
+	return Result{}
+}
+
+func setKeyring(next *View, cmd *SetKeyring) Result {
+	if cmd.Version != next.KeyringVersion+1 {
+		return conflict(fmt.Sprintf("the keyring is at version %d", next.KeyringVersion))
+	}
+	if cmd.Hash == (Digest{}) {
+		return invalid("the keyring hash is empty")
+	}
+	next.KeyringVersion, next.KeyringHash = cmd.Version, cmd.Hash
+	return Result{}
+}
+
+func nextSealing(next *View) Result {
+	if next.SealingNumber == math.MaxUint32 {
+		return Result{Code: Exhausted, Detail: "all sealing numbers are handed out; rotate the keyring"}
+	}
+	next.SealingNumber++
+	return Result{SealingNumber: next.SealingNumber}
+}
+
+// fault returns what is wrong with the settings, or "".
+func (s *Settings) fault() string {
+	switch {
+	case s.Replication != 1 && s.Replication != 3:
+		return "settings: replication must be 1 or 3"
+	case !slices.Contains([]string{"continuous", "periodic", "none"}, s.RecoveryMode):
+		return "settings: recovery mode must be continuous, periodic or none"
+	case s.LeaseMillis < 1000 || s.LeaseMillis > 60_000:
+		return "settings: the lease must be 1 s to 60 s"
+	}
+	return ""
+}
+
+// shardsFault returns what is wrong with a list of shards, or "".
+func shardsFault(shards []ShardInfo) string {
+	if len(shards) == 0 || len(shards) > cloakroom.MaxShards {
+		return fmt.Sprintf("shards: want 1 to %d", cloakroom.MaxShards)
+	}
+	seen := make(map[string]bool)
+	for i := range shards {
+		s := &shards[i]
+		if int(s.ID) != i || s.Generation == 0 || len(s.Replicas) == 0 {
+			return "shards: want ids 0 to n-1, each with a generation and a replica"
+		}
+		for _, r := range s.Replicas {
+			if r.ID == "" || r.Address == "" || r.Node == "" || seen["id "+r.ID] || seen["at "+r.Address] {
+				return "shards: replica identities must be complete and unique"
+			}
+			seen["id "+r.ID], seen["at "+r.Address] = true, true
+		}
+	}
+	return ""
+}

@@ -1,0 +1,142 @@
+package directory
+
+import (
+	"slices"
+
+	"cloakroom"
+)
+
+// Action is one thing a grant allows.
+type Action string
+
+// The actions.
+const (
+	ActionDeposit Action = "deposit" // create, replace and change subjects
+	ActionResolve Action = "resolve"
+	ActionErase   Action = "erase"
+	ActionSchema  Action = "schema"  // change the schema
+	ActionStatus  Action = "status"  // see the state of node and cluster
+	ActionMetrics Action = "metrics" // scrape metrics
+	ActionAccess  Action = "access"  // create and revoke principals
+	ActionOperate Action = "operate" // snapshots, nodes, seal
+)
+
+// Actions lists every action there is.
+func Actions() []Action {
+	return []Action{ActionDeposit, ActionResolve, ActionErase, ActionSchema,
+		ActionStatus, ActionMetrics, ActionAccess, ActionOperate}
+}
+
+// Form is how much of a value a grant shows at most.
+type Form string
+
+// The forms, from most to least.
+const (
+	FormPlain  Form = "plain"
+	FormMasked Form = "masked"
+	// FormPresent, only whether there is a value, is reserved.
+	FormPresent Form = "present"
+)
+
+const (
+	// MaxPrincipals bounds the principals of a cluster, revoked ones included.
+	MaxPrincipals = 10_000
+	// MaxDomains bounds the domains of a cluster.
+	MaxDomains = 1024
+	// MaxListed bounds every list inside a grant or a field.
+	MaxListed = 1024
+)
+
+// Principal is somebody who may call.
+type Principal struct {
+	Name       string `json:"name"`
+	Credential Digest `json:"credential"` // HMAC of the bearer token, never the token
+	Grant      Grant  `json:"grant"`
+	Revoked    bool   `json:"revoked,omitempty"`
+}
+
+// Grant is what a principal may do.
+type Grant struct {
+	Actions    []Action                `json:"actions"`               // sorted
+	Fields     []cloakroom.FieldNumber `json:"fields,omitempty"`      // sorted
+	AllFields  bool                    `json:"all_fields,omitempty"`  // later ones too; for dev and custodians of the schema
+	Form       Form                    `json:"form"`                  // the most that is shown
+	Domains    []cloakroom.Domain      `json:"domains,omitempty"`     // sorted
+	AllDomains bool                    `json:"all_domains,omitempty"` // later ones too
+	Purposes   []string                `json:"purposes,omitempty"`    // sorted; none: no purpose need be named
+	Expires    int64                   `json:"expires,omitempty"`     // unix seconds; 0: never
+}
+
+// normal returns g with its lists sorted and without duplicates.
+func (g Grant) normal() Grant {
+	g.Actions, g.Fields = sortedSet(g.Actions), sortedSet(g.Fields)
+	g.Domains, g.Purposes = sortedSet(g.Domains), sortedSet(g.Purposes)
+	return g
+}
+
+// fault returns what is wrong with p in view v, or "".
+func (p *Principal) fault(v *View) string {
+	g := &p.Grant
+	switch {
+	case !validName(p.Name):
+		return "the name must be lower-case letters, digits, '_', '-' and '.', a letter first"
+	case p.Credential == Digest{}:
+		return "the credential is empty"
+	case p.Revoked:
+		return "a principal is put unrevoked; revoke it by command"
+	case len(g.Actions) == 0:
+		return "the grant has no action"
+	case g.Form != FormPlain && g.Form != FormMasked:
+		return "the form must be plain or masked"
+	case g.Expires < 0:
+		return "the expiry is negative"
+	case len(g.Purposes) > MaxListed || !allValid(g.Purposes):
+		return "malformed list of purposes"
+	}
+	for _, a := range g.Actions {
+		if !slices.Contains(Actions(), a) {
+			return "unknown action"
+		}
+	}
+	for _, f := range g.Fields {
+		if v.Schema.Number(f) == nil {
+			return "the grant names a field that was never declared"
+		}
+	}
+	for _, d := range g.Domains {
+		if int(d) >= len(v.Domains) {
+			return "the grant names an unknown domain"
+		}
+	}
+	return ""
+}
+
+// validName reports whether name is 1 to 64 of a-z 0-9 _ - . with a letter first.
+func validName(name string) bool {
+	if len(name) == 0 || len(name) > cloakroom.MaxNameBytes || name[0] < 'a' || name[0] > 'z' {
+		return false
+	}
+	for _, c := range []byte(name) {
+		letter := 'a' <= c && c <= 'z' || '0' <= c && c <= '9'
+		if !letter && c != '_' && c != '-' && c != '.' {
+			return false
+		}
+	}
+	return true
+}
+
+func allValid(names []string) bool {
+	return !slices.ContainsFunc(names, func(n string) bool { return !validName(n) })
+}
+
+// sortedSet returns list sorted and without duplicates, nil if it is empty.
+func sortedSet[T interface {
+	~string | ~uint16
+}](list []T) []T {
+	if len(list) == 0 {
+		return nil
+	}
+	set := slices.Clone(list)
+	slices.Sort(set)
+	return slices.Compact(set)
+}

@@ -1,0 +1,78 @@
+package directory
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"io"
+
+	"cloakroom"
+)
+
+// SnapshotFormat is the number of the snapshot encoding:
+//
+//	offset  bytes  what
+//	0       1      format, 1
+//	1       …      one JSON object: index, hash of the applied prefix, view
+const SnapshotFormat = 1
+
+// MaxSnapshotBytes bounds what [Machine.Restore] reads.
+const MaxSnapshotBytes = 64 << 20
+
+// Image is the directory at one index, ready to be written.
+type Image struct {
+	Index uint64 `json:"index"`
+	Hash  Digest `json:"hash"`
+	View  *View  `json:"view"`
+}
+
+// Snapshot returns the present state. It copies nothing: views are immutable.
+func (m *Machine) Snapshot() *Image {
+	return &Image{Index: m.index, Hash: m.hash, View: m.Load()}
+}
+
+// WriteTo writes the image; the same state gives the same bytes.
+func (i *Image) WriteTo(w io.Writer) (int64, error) {
+	body, err := json.Marshal(i)
+	if err != nil {
+		return 0, fmt.Errorf("write directory snapshot: %w", err)
+	}
+	n, err := w.Write(append([]byte{SnapshotFormat}, body...))
+	if err != nil {
+		return int64(n), fmt.Errorf("write directory snapshot: %w", err)
+	}
+	return int64(n), nil
+}
+
+// Release does nothing: an image holds nothing that must be given back.
+func (i *Image) Release() {}
+
+// Restore replaces the state by what [Image.WriteTo] wrote. On an error the
+// state is as it was.
+func (m *Machine) Restore(r io.Reader) error {
+	data, err := io.ReadAll(io.LimitReader(r, MaxSnapshotBytes+1))
+	if err != nil {
+		return fmt.Errorf("restore directory: %w", err)
+	}
+	switch {
+	case len(data) < 2 || len(data) > MaxSnapshotBytes:
+		return fmt.Errorf("restore directory: %w", cloakroom.ErrMalformed)
+	case data[0] != SnapshotFormat:
+		return fmt.Errorf("restore directory: unknown format %d", data[0])
+	}
+	var image Image
+	if err := json.Unmarshal(data[1:], &image); err != nil {
+		return fmt.Errorf("restore directory: %w", cloakroom.ErrMalformed)
+	}
+	if image.View == nil || image.View.Schema == nil || image.View.SlotTable == nil {
+		return fmt.Errorf("restore directory: incomplete: %w", cloakroom.ErrMalformed)
+	}
+	var again bytes.Buffer
+	if _, err := image.WriteTo(&again); err != nil || !bytes.Equal(again.Bytes(), data) {
+		return fmt.Errorf("restore directory: not canonical: %w", cloakroom.ErrMalformed)
+	}
+	image.View.Schema = newSchema(image.View.Schema.Epoch, image.View.Schema.Fields)
+	m.index, m.hash = image.Index, image.Hash
+	m.view.Store(image.View.indexed())
+	return nil
+}
