@@ -1,0 +1,458 @@
+package people
+
+// cultures are the crowd, by weight. Names are common ones, put together at
+// random.
+var cultures = []culture{
+	{ // german
+		weight: 12, country: "DE", dial: "49", digits: 11,
+		second: 80, double: 43, hyphen: '-',
+		given: []name{
+			{"Jürgen", "jurgen"}, {"Käthe", "kathe"}, {"Björn", "bjorn"}, {"Anna", "anna"},
+			{"Matthias", "matthias"}, {"Heidemarie", "heidemarie"}, {"Günther", "gunther"}, {"Sophie", "sophie"},
+			{"Maximilian", "maximilian"}, {"Friederike", "friederike"}, {"Jörg", "jorg"}, {"Lea", "lea"},
+			{"Sebastian", "sebastian"}, {"Ute", "ute"}, {"Konstantin", "konstantin"}, {"Gisela", "gisela"},
+			{"Alexander", "alexander"}, {"Mia", "mia"}, {"Wolfgang", "wolfgang"}, {"Änne", "anne"},
+		},
+		family: []name{
+			{"Müller", "muller"}, {"Schmidt", "schmidt"}, {"Weiß", "weiss"}, {"Großmann", "grossmann"},
+			{"Schäfer", "schafer"}, {"Köhler", "kohler"}, {"Krüger", "kruger"}, {"Lüdenscheidt", "ludenscheidt"},
+			{"Böhm", "bohm"}, {"Hoffmann", "hoffmann"}, {"von Arnim", "vonarnim"}, {"Schröder", "schroder"},
+			{"Zimmermann", "zimmermann"}, {"Voß", "voss"}, {"Kraus", "kraus"}, {"Jäger", "jager"},
+			{"Hartmann", "hartmann"}, {"Lang", "lang"}, {"Öztürk", "ozturk"}, {"Schulze", "schulze"},
+		},
+		streets: []string{"Lindenstraße", "Am Mühlbach", "Goethestraße", "Königsallee"},
+		places:  []string{"München", "Köln", "Leipzig", "Göttingen"},
+	},
+	{ // english
+		weight: 12, country: "GB", dial: "44", digits: 10,
+		second: 90, double: 43, hyphen: '-',
+		given: []name{
+			{"Oliver", "oliver"}, {"Charlotte", "charlotte"}, {"James", "james"}, {"Emily", "emily"},
+			{"William", "william"}, {"Elizabeth", "elizabeth"}, {"Benjamin", "benjamin"}, {"Amelia", "amelia"},
+			{"Thomas", "thomas"}, {"Victoria", "victoria"}, {"George", "george"}, {"Zoë", "zoe"},
+			{"Christopher", "christopher"}, {"Grace", "grace"}, {"Alexander", "alexander"}, {"Katherine", "katherine"},
+			{"Chloë", "chloe"}, {"Samuel", "samuel"}, {"Hannah", "hannah"}, {"Jonathan", "jonathan"},
+		},
+		family: []name{
+			{"Smith", "smith"}, {"Jones", "jones"}, {"Williams", "williams"}, {"Taylor", "taylor"},
+			{"Brown", "brown"}, {"Davies", "davies"}, {"O'Brien", "obrien"}, {"Wilson", "wilson"},
+			{"Evans", "evans"}, {"Thompson", "thompson"}, {"Featherstonehaugh", "featherstonehaugh"}, {"Walker", "walker"},
+			{"Wright", "wright"}, {"Robinson", "robinson"}, {"Hughes", "hughes"}, {"Montgomery", "montgomery"},
+			{"Edwards", "edwards"}, {"Clarke", "clarke"}, {"MacDonald", "macdonald"}, {"Ashworth", "ashworth"},
+		},
+		streets: []string{"High Street", "Church Lane", "Victoria Road", "Mill Hill"},
+		places:  []string{"London", "Leeds", "Bath", "Aberdeen"},
+	},
+	{ // french
+		weight: 6, country: "FR", dial: "33", digits: 9,
+		second: 75, double: 40, hyphen: '-',
+		given: []name{
+			{"François", "francois"}, {"Élodie", "elodie"}, {"Jérôme", "jerome"}, {"Chloé", "chloe"},
+			{"Théo", "theo"}, {"Anaïs", "anais"}, {"Benoît", "benoit"}, {"Léa", "lea"},
+			{"Geneviève", "genevieve"}, {"Gaël", "gael"}, {"Aurélien", "aurelien"}, {"Hélène", "helene"},
+			{"Mathieu", "mathieu"}, {"Noémie", "noemie"}, {"Loïc", "loic"}, {"Céline", "celine"},
+			{"Jean-Baptiste", "jeanbaptiste"}, {"Maëlys", "maelys"}, {"Rémi", "remi"}, {"Agnès", "agnes"},
+		},
+		family: []name{
+			{"Lefèvre", "lefevre"}, {"Dupré", "dupre"}, {"Moreau", "moreau"}, {"Béranger", "beranger"},
+			{"Gauthier", "gauthier"}, {"de La Fontaine", "delafontaine"}, {"Lacroix", "lacroix"}, {"Désormeaux", "desormeaux"},
+			{"Rousseau", "rousseau"}, {"Chevallier", "chevallier"}, {"Noël", "noel"}, {"Besançon", "besancon"},
+			{"Mercier", "mercier"}, {"Brûlé", "brule"}, {"Garçon", "garcon"}, {"Fournier", "fournier"},
+			{"Étienne", "etienne"}, {"Perrin", "perrin"}, {"Hébert", "hebert"}, {"Marchand", "marchand"},
+		},
+		streets: []string{"rue de la République", "avenue Foch", "place Bellecour", "chemin des Près"},
+		places:  []string{"Paris", "Lyon", "Besançon", "Orléans"},
+	},
+	{ // spanish
+		weight: 11, country: "ES", dial: "34", digits: 9,
+		second: 80, double: 75, hyphen: ' ',
+		given: []name{
+			{"José", "jose"}, {"María", "maria"}, {"Ángel", "angel"}, {"Lucía", "lucia"},
+			{"Andrés", "andres"}, {"Begoña", "begona"}, {"Jesús", "jesus"}, {"Sofía", "sofia"},
+			{"Íñigo", "inigo"}, {"Inés", "ines"}, {"Raúl", "raul"}, {"Concepción", "concepcion"},
+			{"Óscar", "oscar"}, {"Martín", "martin"}, {"Verónica", "veronica"}, {"Joaquín", "joaquin"},
+			{"Núria", "nuria"}, {"Álvaro", "alvaro"}, {"Belén", "belen"}, {"Germán", "german"},
+		},
+		family: []name{
+			{"García", "garcia"}, {"Fernández", "fernandez"}, {"Muñoz", "munoz"}, {"Núñez", "nunez"},
+			{"Gómez", "gomez"}, {"Peña", "pena"}, {"Rodríguez", "rodriguez"}, {"Ibáñez", "ibanez"},
+			{"Martínez", "martinez"}, {"Sáenz", "saenz"}, {"Gutiérrez", "gutierrez"}, {"Cañizares", "canizares"},
+			{"López", "lopez"}, {"Yáñez", "yanez"}, {"Hernández", "hernandez"}, {"Pérez", "perez"},
+			{"Álvarez", "alvarez"}, {"Domínguez", "dominguez"}, {"Vázquez", "vazquez"}, {"Ordóñez", "ordonez"},
+		},
+		streets: []string{"Calle Mayor", "Avenida de América", "Plaza de España", "Paseo del Prado"},
+		places:  []string{"Málaga", "Cádiz", "Logroño", "León"},
+	},
+	{ // portuguese
+		weight: 7, country: "BR", dial: "55", digits: 11,
+		second: 80, double: 55, hyphen: ' ',
+		given: []name{
+			{"João", "joao"}, {"Conceição", "conceicao"}, {"Antônio", "antonio"}, {"Letícia", "leticia"},
+			{"Luís", "luis"}, {"Fátima", "fatima"}, {"Sebastião", "sebastiao"}, {"Lívia", "livia"},
+			{"Caetano", "caetano"}, {"Inês", "ines"}, {"Tomás", "tomas"}, {"Júlia", "julia"},
+			{"Simão", "simao"}, {"Cecília", "cecilia"}, {"Vinícius", "vinicius"}, {"Thaís", "thais"},
+			{"Márcio", "marcio"}, {"Ângela", "angela"}, {"Estêvão", "estevao"}, {"Aurélia", "aurelia"},
+		},
+		family: []name{
+			{"Gonçalves", "goncalves"}, {"Simões", "simoes"}, {"da Conceição", "daconceicao"}, {"Araújo", "araujo"},
+			{"Magalhães", "magalhaes"}, {"Guimarães", "guimaraes"}, {"dos Santos", "dossantos"}, {"Brandão", "brandao"},
+			{"Falcão", "falcao"}, {"Assunção", "assuncao"}, {"Esteves", "esteves"}, {"Leitão", "leitao"},
+			{"Mourão", "mourao"}, {"Vasconcelos", "vasconcelos"}, {"Sequeira", "sequeira"}, {"Cândido", "candido"},
+			{"Teixeira", "teixeira"}, {"Galvão", "galvao"}, {"Paixão", "paixao"}, {"Albuquerque", "albuquerque"},
+		},
+		streets: []string{"Rua das Flores", "Avenida São João", "Travessa do Comércio", "Largo da Sé"},
+		places:  []string{"São Paulo", "Brasília", "Goiânia", "Belém"},
+	},
+	{ // polish
+		weight: 5, country: "PL", dial: "48", digits: 9,
+		second: 70, double: 40, hyphen: '-',
+		given: []name{
+			{"Łukasz", "lukasz"}, {"Małgorzata", "malgorzata"}, {"Paweł", "pawel"}, {"Agnieszka", "agnieszka"},
+			{"Michał", "michal"}, {"Żaneta", "zaneta"}, {"Wojciech", "wojciech"}, {"Zofia", "zofia"},
+			{"Stanisław", "stanislaw"}, {"Bożena", "bozena"}, {"Mścisław", "mscislaw"}, {"Elżbieta", "elzbieta"},
+			{"Grzegorz", "grzegorz"}, {"Jadwiga", "jadwiga"}, {"Przemysław", "przemyslaw"}, {"Róża", "roza"},
+			{"Sławomir", "slawomir"}, {"Katarzyna", "katarzyna"}, {"Błażej", "blazej"}, {"Danuta", "danuta"},
+		},
+		family: []name{
+			{"Kowalski", "kowalski"}, {"Wiśniewski", "wisniewski"}, {"Dąbrowska", "dabrowska"}, {"Lewandowski", "lewandowski"},
+			{"Wójcik", "wojcik"}, {"Kamińska", "kaminska"}, {"Zieliński", "zielinski"}, {"Szymańska", "szymanska"},
+			{"Woźniak", "wozniak"}, {"Kozłowski", "kozlowski"}, {"Jabłońska", "jablonska"}, {"Krawczyk", "krawczyk"},
+			{"Grabowski", "grabowski"}, {"Pawłowska", "pawlowska"}, {"Michalski", "michalski"}, {"Król", "krol"},
+			{"Wróbel", "wrobel"}, {"Święcicki", "swiecicki"}, {"Brzęczyszczykiewicz", "brzeczyszczykiewicz"}, {"Ślusarczyk", "slusarczyk"},
+		},
+		streets: []string{"ulica Długa", "aleja Róż", "ulica Świętokrzyska", "plac Wolności"},
+		places:  []string{"Łódź", "Kraków", "Poznań", "Gdańsk"},
+	},
+	{ // czech
+		weight: 3, country: "CZ", dial: "420", digits: 9,
+		second: 60, double: 35, hyphen: ' ',
+		given: []name{
+			{"Jiří", "jiri"}, {"Božena", "bozena"}, {"Tomáš", "tomas"}, {"Růžena", "ruzena"},
+			{"Matěj", "matej"}, {"Zdeňka", "zdenka"}, {"Ondřej", "ondrej"}, {"Libuše", "libuse"},
+			{"Vojtěch", "vojtech"}, {"Žofie", "zofie"}, {"Řehoř", "rehor"}, {"Štěpánka", "stepanka"},
+			{"Luboš", "lubos"}, {"Kateřina", "katerina"}, {"Přemysl", "premysl"}, {"Anežka", "anezka"},
+		},
+		family: []name{
+			{"Novák", "novak"}, {"Svobodová", "svobodova"}, {"Dvořák", "dvorak"}, {"Černý", "cerny"},
+			{"Procházková", "prochazkova"}, {"Kučera", "kucera"}, {"Veselý", "vesely"}, {"Horáková", "horakova"},
+			{"Němec", "nemec"}, {"Říha", "riha"}, {"Šťastný", "stastny"}, {"Kříž", "kriz"},
+			{"Růžička", "ruzicka"}, {"Žižka", "zizka"}, {"Doležalová", "dolezalova"}, {"Háček", "hacek"},
+		},
+		streets: []string{"Dlouhá třída", "Nádražní", "Smetanovo nábřeží", "Žižkova"},
+		places:  []string{"Plzeň", "Olomouc", "Liberec", "Třebíč"},
+	},
+	{ // turkish
+		weight: 4, country: "TR", dial: "90", digits: 10,
+		second: 75, double: 8, hyphen: ' ',
+		given: []name{
+			{"Çağla", "cagla"}, {"Ömer", "omer"}, {"Şule", "sule"}, {"Gökhan", "gokhan"},
+			{"Özlem", "ozlem"}, {"İbrahim", "ibrahim"}, {"Müge", "muge"}, {"Oğuz", "oguz"},
+			{"Tuğçe", "tugce"}, {"Işıl", "isil"}, {"Süleyman", "suleyman"}, {"Gülşah", "gulsah"},
+			{"Barış", "baris"}, {"Nazlı", "nazli"}, {"Yiğit", "yigit"}, {"Büşra", "busra"},
+		},
+		family: []name{
+			{"Yılmaz", "yilmaz"}, {"Öztürk", "ozturk"}, {"Şahin", "sahin"}, {"Çelik", "celik"},
+			{"Aydın", "aydin"}, {"Yıldırım", "yildirim"}, {"Güneş", "gunes"}, {"Karadağ", "karadag"},
+			{"Koçoğlu", "kocoglu"}, {"Doğan", "dogan"}, {"Özdemir", "ozdemir"}, {"Kılıç", "kilic"},
+			{"Bozkurt", "bozkurt"}, {"Türkoğlu", "turkoglu"}, {"Çakır", "cakir"}, {"Aslan", "aslan"},
+		},
+		streets: []string{"Atatürk Caddesi", "Gül Sokağı", "İnönü Bulvarı", "Çınar Sokak"},
+		places:  []string{"İstanbul", "İzmir", "Muğla", "Eskişehir"},
+	},
+	{ // nordic
+		weight: 4, country: "SE", dial: "46", digits: 9,
+		second: 75, double: 35, hyphen: '-',
+		given: []name{
+			{"Åsa", "asa"}, {"Björn", "bjorn"}, {"Sigríður", "sigridur"}, {"Jørgen", "jorgen"},
+			{"Märta", "marta"}, {"Søren", "soren"}, {"Ása", "asa"}, {"Håkan", "hakan"},
+			{"Kjærsti", "kjaersti"}, {"Gunnar", "gunnar"}, {"Þórunn", "thorunn"}, {"Øyvind", "oyvind"},
+			{"Linnéa", "linnea"}, {"Mikkel", "mikkel"}, {"Ragnhildur", "ragnhildur"}, {"Väinö", "vaino"},
+		},
+		family: []name{
+			{"Ångström", "angstrom"}, {"Sjöberg", "sjoberg"}, {"Jónsdóttir", "jonsdottir"}, {"Kjærgaard", "kjaergaard"},
+			{"Öberg", "oberg"}, {"Sørensen", "sorensen"}, {"Hämäläinen", "hamalainen"}, {"Lindström", "lindstrom"},
+			{"Þorsteinsson", "thorsteinsson"}, {"Bjørnstad", "bjornstad"}, {"Nyström", "nystrom"}, {"Ødegård", "odegard"},
+			{"Mäkinen", "makinen"}, {"Håkansson", "hakansson"}, {"Guðmundsdóttir", "gudmundsdottir"}, {"Rønning", "ronning"},
+		},
+		streets: []string{"Storgatan", "Vasavägen", "Skånegatan", "Kungsgatan"},
+		places:  []string{"Malmö", "Göteborg", "Umeå", "Växjö"},
+	},
+	{ // vietnamese
+		weight: 5, country: "VN", dial: "84", digits: 9,
+		familyFirst: true, second: 90, double: 40, hyphen: ' ',
+		given: []name{
+			{"Đức", "duc"}, {"Thảo", "thao"}, {"Hùng", "hung"}, {"Ngọc", "ngoc"},
+			{"Tuấn", "tuan"}, {"Phương", "phuong"}, {"Dũng", "dung"}, {"Hương", "huong"},
+			{"Quốc", "quoc"}, {"Yến", "yen"}, {"Khánh", "khanh"}, {"Trâm", "tram"},
+			{"Việt", "viet"}, {"Thủy", "thuy"}, {"Bảo", "bao"}, {"Lệ", "le"},
+		},
+		family: []name{
+			{"Nguyễn", "nguyen"}, {"Trần", "tran"}, {"Lê", "le"}, {"Phạm", "pham"},
+			{"Huỳnh", "huynh"}, {"Võ", "vo"}, {"Đặng", "dang"}, {"Bùi", "bui"},
+			{"Đỗ", "do"}, {"Ngô", "ngo"}, {"Dương", "duong"}, {"Lý", "ly"},
+			{"Phan", "phan"}, {"Vũ", "vu"}, {"Trương", "truong"}, {"Đoàn", "doan"},
+		},
+		streets: []string{"Đường Lê Lợi", "Phố Huế", "Đường Trần Phú", "Ngõ Thông Phong"},
+		places:  []string{"Hà Nội", "Đà Nẵng", "Huế", "Cần Thơ"},
+	},
+	{ // african
+		weight: 4, country: "NG", dial: "234", digits: 10,
+		second: 75, double: 35, hyphen: '-',
+		given: []name{
+			{"Adébáyọ̀", "adebayo"}, {"Ngozi", "ngozi"}, {"Ọláyínká", "olayinka"}, {"Chukwuemeka", "chukwuemeka"},
+			{"Fatoumata", "fatoumata"}, {"Kwabena", "kwabena"}, {"Nomvula", "nomvula"}, {"Thandiwe", "thandiwe"},
+			{"Oluwaseun", "oluwaseun"}, {"Zanele", "zanele"}, {"Mamadou", "mamadou"}, {"Ayọ̀délé", "ayodele"},
+			{"Ifeoma", "ifeoma"}, {"Sibusiso", "sibusiso"}, {"Abdoulaye", "abdoulaye"}, {"Wanjiru", "wanjiru"},
+		},
+		family: []name{
+			{"Okonkwo", "okonkwo"}, {"Adéyẹmí", "adeyemi"}, {"Diallo", "diallo"}, {"Mensah", "mensah"},
+			{"Nkosi", "nkosi"}, {"Ọlátúnjí", "olatunji"}, {"Mbeki", "mbeki"}, {"Traoré", "traore"},
+			{"Achebe", "achebe"}, {"Dlamini", "dlamini"}, {"Ouédraogo", "ouedraogo"}, {"Kamau", "kamau"},
+			{"Nwachukwu", "nwachukwu"}, {"Boateng", "boateng"}, {"Mokoena", "mokoena"}, {"Ndiaye", "ndiaye"},
+		},
+		streets: []string{"Ahmadu Bello Way", "Awolowo Road", "Marina", "Broad Street"},
+		places:  []string{"Lagos", "Ibadan", "Ìlọrin", "Abẹ́òkúta"},
+	},
+	{ // russian
+		weight: 8, country: "RU", dial: "7", digits: 10,
+		double: 2, hyphen: '-',
+		given: []name{
+			{"Александр", "aleksandr"}, {"Екатерина", "ekaterina"}, {"Дмитрий", "dmitry"}, {"Анна", "anna"},
+			{"Сергей", "sergey"}, {"Ольга", "olga"}, {"Фёдор", "fyodor"}, {"Юлия", "yulia"},
+			{"Илья", "ilya"}, {"Вера", "vera"}, {"Пётр", "pyotr"}, {"Зоя", "zoya"},
+			{"Лев", "lev"}, {"Нина", "nina"}, {"Яков", "yakov"}, {"Майя", "maya"},
+		},
+		family: []name{
+			{"Иванов", "ivanov"}, {"Смирнова", "smirnova"}, {"Кузнецов", "kuznetsov"}, {"Попов", "popov"},
+			{"Соколова", "sokolova"}, {"Лебедев", "lebedev"}, {"Козлов", "kozlov"}, {"Новикова", "novikova"},
+			{"Орлов", "orlov"}, {"Зайцева", "zaitseva"}, {"Ким", "kim"}, {"Гусев", "gusev"},
+			{"Титов", "titov"}, {"Щукин", "shchukin"}, {"Воробьёв", "vorobyov"}, {"Белый", "bely"},
+		},
+		streets: []string{"улица Ленина", "проспект Мира", "Садовая улица", "набережная Реки"},
+		places:  []string{"Москва", "Тверь", "Казань", "Омск"},
+	},
+	{ // ukrainian
+		weight: 2, country: "UA", dial: "380", digits: 9,
+		double: 3, hyphen: '-',
+		given: []name{
+			{"Олексій", "oleksiy"}, {"Ганна", "hanna"}, {"Їжак", "yizhak"}, {"Соломія", "solomiya"},
+			{"Тарас", "taras"}, {"Євгенія", "yevheniya"}, {"Андрій", "andriy"}, {"Леся", "lesya"},
+			{"Богдан", "bohdan"}, {"Ірина", "iryna"},
+		},
+		family: []name{
+			{"Шевченко", "shevchenko"}, {"Коваль", "koval"}, {"Бойко", "boyko"}, {"Ткачук", "tkachuk"},
+			{"Мельник", "melnyk"}, {"Гончар", "honchar"}, {"Лисенко", "lysenko"}, {"Ґудзь", "gudz"},
+			{"Кравець", "kravets"}, {"Їжакевич", "yizhakevych"},
+		},
+		streets: []string{"вулиця Франка", "проспект Волі", "Садова вулиця", "площа Ринок"},
+		places:  []string{"Київ", "Львів", "Одеса", "Чернівці"},
+	},
+	{ // greek
+		weight: 3, country: "GR", dial: "30", digits: 10,
+		double: 3, hyphen: '-',
+		given: []name{
+			{"Γιώργος", "giorgos"}, {"Ελένη", "eleni"}, {"Νίκος", "nikos"}, {"Μαρία", "maria"},
+			{"Ζωή", "zoi"}, {"Άρης", "aris"}, {"Σοφία", "sofia"}, {"Ηλίας", "ilias"},
+			{"Ιώ", "io"}, {"Θάνος", "thanos"}, {"Δάφνη", "dafni"}, {"Λεωνίδας", "leonidas"},
+		},
+		family: []name{
+			{"Παππάς", "pappas"}, {"Νικολάου", "nikolaou"}, {"Δήμου", "dimou"}, {"Βλάχος", "vlachos"},
+			{"Οικονόμου", "oikonomou"}, {"Ρήγα", "riga"}, {"Μακρής", "makris"}, {"Καραγιάννης", "karagiannis"},
+			{"Σαμαράς", "samaras"}, {"Λάμπρου", "lamprou"}, {"Ξένος", "xenos"}, {"Ψαρρός", "psarros"},
+		},
+		streets: []string{"Οδός Ερμού", "Λεωφόρος Αθηνών", "Πλατεία Συντάγματος", "Οδός Αιόλου"},
+		places:  []string{"Αθήνα", "Πάτρα", "Βόλος", "Χανιά"},
+	},
+	{ // arabic
+		weight: 6, country: "EG", dial: "20", digits: 10,
+		second: 80, double: 4, hyphen: ' ',
+		given: []name{
+			{"محمد", "mohamed"}, {"فاطمة", "fatima"}, {"أحمد", "ahmed"}, {"مريم", "mariam"},
+			{"يوسف", "youssef"}, {"نور", "nour"}, {"علي", "ali"}, {"ليلى", "layla"},
+			{"خالد", "khaled"}, {"هند", "hind"}, {"عمر", "omar"}, {"سلمى", "salma"},
+			{"طارق", "tarek"}, {"رنا", "rana"}, {"زيد", "zaid"}, {"آية", "aya"},
+		},
+		family: []name{
+			{"حسن", "hassan"}, {"الخطيب", "alkhatib"}, {"عبد الله", "abdallah"}, {"منصور", "mansour"},
+			{"النجار", "alnajjar"}, {"سالم", "salem"}, {"الشريف", "alsharif"}, {"حداد", "haddad"},
+			{"البغدادي", "albaghdadi"}, {"خليل", "khalil"}, {"عثمان", "osman"}, {"القاسم", "alqasim"},
+			{"درويش", "darwish"}, {"يعقوب", "yaqoub"}, {"صباغ", "sabbagh"}, {"ناصر", "nasser"},
+		},
+		streets: []string{"شارع النيل", "شارع الحرية", "طريق الملك", "ميدان التحرير"},
+		places:  []string{"القاهرة", "الجيزة", "طنطا", "أسوان"},
+	},
+	{ // persian
+		weight: 2, country: "IR", dial: "98", digits: 10,
+		double: 4, hyphen: ' ',
+		given: []name{
+			{"پریسا", "parisa"}, {"آرش", "arash"}, {"گلناز", "golnaz"}, {"کیان", "kian"},
+			{"ژاله", "zhaleh"}, {"بهرام", "bahram"}, {"شیرین", "shirin"}, {"داریوش", "dariush"},
+		},
+		family: []name{
+			{"رضایی", "rezaei"}, {"احمدی", "ahmadi"}, {"تهرانی", "tehrani"}, {"کریمی", "karimi"},
+			{"پهلوان", "pahlavan"}, {"یزدی", "yazdi"}, {"گیلانی", "gilani"}, {"چمران", "chamran"},
+		},
+		streets: []string{"خیابان حافظ", "بلوار کشاورز", "کوچه یاس", "میدان آزادی"},
+		places:  []string{"تهران", "شیراز", "یزد", "رشت"},
+	},
+	{ // hebrew
+		weight: 2, country: "IL", dial: "972", digits: 9,
+		second: 10, double: 8, hyphen: '-',
+		given: []name{
+			{"נועם", "noam"}, {"יעל", "yael"}, {"איתי", "itai"}, {"תמר", "tamar"},
+			{"אברהם", "avraham"}, {"שירה", "shira"}, {"דוד", "david"}, {"מיכל", "michal"},
+			{"יונתן", "yonatan"}, {"רחל", "rachel"},
+		},
+		family: []name{
+			{"כהן", "cohen"}, {"לוי", "levi"}, {"מזרחי", "mizrahi"}, {"פרץ", "peretz"},
+			{"ביטון", "biton"}, {"אברהמי", "avrahami"}, {"פרידמן", "friedman"}, {"בן דוד", "bendavid"},
+			{"שפירא", "shapira"}, {"אזולאי", "azoulay"},
+		},
+		streets: []string{"רחוב הרצל", "שדרות רוטשילד", "דרך בגין", "רחוב יפו"},
+		places:  []string{"חיפה", "תל אביב", "אילת", "צפת"},
+	},
+	{ // chinese
+		weight: 4, country: "CN", dial: "86", digits: 11,
+		familyFirst: true, joined: true,
+		given: []name{
+			{"伟", "wei"}, {"秀英", "xiuying"}, {"娜", "na"}, {"建国", "jianguo"},
+			{"芳", "fang"}, {"子轩", "zixuan"}, {"敏", "min"}, {"梓涵", "zihan"},
+			{"静", "jing"}, {"浩然", "haoran"}, {"丽", "li"}, {"思远", "siyuan"},
+			{"強", "qiang"}, {"雨桐", "yutong"}, {"磊", "lei"}, {"嘉怡", "jiayi"},
+		},
+		family: []name{
+			{"王", "wang"}, {"李", "li"}, {"张", "zhang"}, {"刘", "liu"},
+			{"陳", "chen"}, {"楊", "yang"}, {"赵", "zhao"}, {"黃", "huang"},
+			{"周", "zhou"}, {"吴", "wu"}, {"徐", "xu"}, {"孙", "sun"},
+			{"欧阳", "ouyang"}, {"司马", "sima"}, {"諸葛", "zhuge"}, {"朱", "zhu"},
+		},
+		streets: []string{"人民路", "中山路", "解放大道", "南京东路"},
+		places:  []string{"北京", "上海", "成都", "西安"},
+	},
+	{ // japanese
+		weight: 4, country: "JP", dial: "81", digits: 10,
+		familyFirst: true,
+		given: []name{
+			{"太郎", "taro"}, {"花子", "hanako"}, {"健一", "kenichi"}, {"さくら", "sakura"},
+			{"翔太", "shota"}, {"美咲", "misaki"}, {"大輔", "daisuke"}, {"あかり", "akari"},
+			{"直樹", "naoki"}, {"ひなた", "hinata"}, {"陽菜", "hina"}, {"蓮", "ren"},
+		},
+		family: []name{
+			{"佐藤", "sato"}, {"鈴木", "suzuki"}, {"高橋", "takahashi"}, {"田中", "tanaka"},
+			{"渡邊", "watanabe"}, {"伊藤", "ito"}, {"山本", "yamamoto"}, {"中村", "nakamura"},
+			{"小林", "kobayashi"}, {"長谷川", "hasegawa"}, {"五十嵐", "igarashi"}, {"齋藤", "saito"},
+		},
+		streets: []string{"銀座", "桜町", "本町", "青葉台"},
+		places:  []string{"東京", "大阪", "札幌", "福岡"},
+	},
+	{ // korean
+		weight: 2, country: "KR", dial: "82", digits: 10,
+		familyFirst: true, joined: true,
+		given: []name{
+			{"민준", "minjun"}, {"서연", "seoyeon"}, {"지훈", "jihun"}, {"하윤", "hayun"},
+			{"도윤", "doyun"}, {"수빈", "subin"}, {"예준", "yejun"}, {"지우", "jiu"},
+			{"현우", "hyunwoo"}, {"은지", "eunji"},
+		},
+		family: []name{
+			{"김", "kim"}, {"이", "lee"}, {"박", "park"}, {"최", "choi"},
+			{"정", "jung"}, {"강", "kang"}, {"조", "cho"}, {"윤", "yoon"},
+			{"남궁", "namgung"}, {"황보", "hwangbo"},
+		},
+		streets: []string{"세종대로", "강남대로", "중앙로", "충무로"},
+		places:  []string{"서울", "부산", "인천", "대구"},
+	},
+	{ // hindi
+		weight: 8, country: "IN", dial: "91", digits: 10,
+		given: []name{
+			{"राजेश", "rajesh"}, {"प्रिया", "priya"}, {"अमित", "amit"}, {"सुनीता", "sunita"},
+			{"विकास", "vikas"}, {"अनु", "anu"}, {"रवि", "ravi"}, {"दीपा", "deepa"},
+			{"ओम", "om"}, {"गीता", "geeta"}, {"अजय", "ajay"}, {"मीरा", "meera"},
+		},
+		family: []name{
+			{"कुमार", "kumar"}, {"शर्मा", "sharma"}, {"सिंह", "singh"}, {"गुप्ता", "gupta"},
+			{"वर्मा", "verma"}, {"यादव", "yadav"}, {"मिश्रा", "mishra"}, {"जोशी", "joshi"},
+			{"राव", "rao"}, {"नायर", "nair"}, {"दास", "das"}, {"पटेल", "patel"},
+		},
+		streets: []string{"महात्मा गांधी मार्ग", "स्टेशन रोड", "नेहरू नगर", "सिविल लाइंस"},
+		places:  []string{"दिल्ली", "जयपुर", "लखनऊ", "पटना"},
+	},
+	{ // bengali
+		weight: 2, country: "BD", dial: "880", digits: 10,
+		given: []name{
+			{"রহিম", "rahim"}, {"সুমি", "sumi"}, {"আরিফ", "arif"}, {"মিতা", "mita"},
+			{"তানিয়া", "tania"}, {"জয়", "joy"},
+		},
+		family: []name{
+			{"খান", "khan"}, {"দাস", "das"}, {"হোসেন", "hossain"}, {"রায়", "roy"},
+			{"বেগম", "begum"}, {"সেন", "sen"},
+		},
+		streets: []string{"ঢাকা রোড", "কলেজ স্ট্রিট", "স্টেশন রোড", "লেক রোড"},
+		places:  []string{"ঢাকা", "খুলনা", "সিলেট", "বগুড়া"},
+	},
+	{ // tamil
+		weight: 2, country: "IN", dial: "91", digits: 10,
+		given: []name{
+			{"முருகன்", "murugan"}, {"லதா", "latha"}, {"கவிதா", "kavitha"}, {"அருண்", "arun"},
+			{"தேவி", "devi"}, {"ரவி", "ravi"},
+		},
+		family: []name{
+			{"குமார்", "kumar"}, {"ராஜன்", "rajan"}, {"நாதன்", "nathan"}, {"பிள்ளை", "pillai"},
+			{"ராமன்", "raman"}, {"செல்வி", "selvi"},
+		},
+		streets: []string{"அண்ணா சாலை", "காந்தி தெரு", "கோவில் தெரு", "மவுண்ட் ரோடு"},
+		places:  []string{"சென்னை", "மதுரை", "கோவை", "சேலம்"},
+	},
+	{ // thai
+		weight: 3, country: "TH", dial: "66", digits: 9,
+		given: []name{
+			{"สมชาย", "somchai"}, {"มาลี", "malee"}, {"วิชัย", "wichai"}, {"นก", "nok"},
+			{"อนันต์", "anan"}, {"ฝน", "fon"}, {"ธนา", "thana"}, {"แก้ว", "kaew"},
+		},
+		family: []name{
+			{"ใจดี", "jaidee"}, {"สุขใจ", "sukjai"}, {"ทองดี", "thongdee"}, {"วงศ์", "wong"},
+			{"ศรี", "sri"}, {"บุญมา", "boonma"}, {"แสง", "saeng"}, {"รักไทย", "rakthai"},
+		},
+		streets: []string{"ถนนสุขุมวิท", "ถนนสีลม", "ซอยอารีย์", "ถนนพระราม"},
+		places:  []string{"กรุงเทพ", "เชียงใหม่", "ภูเก็ต", "ตรัง"},
+	},
+	{ // georgian
+		weight: 1, country: "GE", dial: "995", digits: 9,
+		given: []name{
+			{"ნინო", "nino"}, {"გია", "gia"}, {"ანა", "ana"}, {"ლაშა", "lasha"},
+			{"ეკა", "eka"}, {"ბექა", "beka"},
+		},
+		family: []name{
+			{"ლომი", "lomi"}, {"ბერიძე", "beridze"}, {"კაპანაძე", "kapanadze"}, {"გელა", "gela"},
+			{"დოლიძე", "dolidze"}, {"წიკლაური", "tsiklauri"},
+		},
+		streets: []string{"რუსთაველის გამზირი", "აღმაშენებლის ქუჩა"},
+		places:  []string{"თბილისი", "ბათუმი"},
+	},
+	{ // armenian
+		weight: 1, country: "AM", dial: "374", digits: 8,
+		given: []name{
+			{"Անի", "ani"}, {"Արամ", "aram"}, {"Նարեկ", "narek"}, {"Լուսինե", "lusine"},
+			{"Վահե", "vahe"}, {"Մարի", "mari"},
+		},
+		family: []name{
+			{"Հակոբյան", "hakobyan"}, {"Սարգսյան", "sargsyan"}, {"Պետրոսյան", "petrosyan"}, {"Գրիգորյան", "grigoryan"},
+		},
+		streets: []string{"Աբովյան փողոց", "Մաշտոցի պողոտա"},
+		places:  []string{"Երևան", "Գյումրի"},
+	},
+	{ // amharic
+		weight: 1, country: "ET", dial: "251", digits: 9,
+		given: []name{
+			{"አበበ", "abebe"}, {"ሰላም", "selam"}, {"ዳዊት", "dawit"}, {"ሄለን", "helen"},
+			{"ዮናስ", "yonas"}, {"ሳባ", "saba"},
+		},
+		family: []name{
+			{"ከበደ", "kebede"}, {"ተስፋዬ", "tesfaye"}, {"በቀለ", "bekele"}, {"አለሙ", "alemu"},
+		},
+		streets: []string{"ቦሌ መንገድ", "ቸርችል ጎዳና"},
+		places:  []string{"አዲስ አበባ", "ጎንደር"},
+	},
+}
+
+// mailHosts are reserved for examples (RFC 2606).
+var mailHosts = []string{"example.org", "example.com", "example.net", "mail.example", "post.example"}
