@@ -1,0 +1,150 @@
+package client
+
+import (
+	"context"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/url"
+	"os"
+	"strings"
+	"time"
+)
+
+// Config says how to reach a cluster. Addr is all that must be set.
+type Config struct {
+	// Addr is "https://host:port", "http://host:port" or "host:port". Without
+	// a scheme it is https if CACert is set or the host is not a loopback
+	// address. Plain http is refused beyond the loopback interface.
+	Addr string
+	// Token authenticates every call; the zero Token sends none.
+	Token Token
+	// CACert is a PEM file with the certificates to trust instead of the
+	// system's.
+	CACert string
+	// Timeout bounds one attempt, from the dial to the last byte; 30 s.
+	Timeout time.Duration
+	// Retries bounds how often one call is tried again; 4, negative: never.
+	Retries int
+	// Transport replaces the transport; CACert is ignored then.
+	Transport http.RoundTripper
+	// Rand makes idempotency keys and jitter; crypto/rand.
+	Rand io.Reader
+	// Sleep waits between attempts; tests put in their own.
+	Sleep func(ctx context.Context, d time.Duration) error
+}
+
+// withDefaults returns the configuration filled up, and every fault in it.
+func (cfg Config) withDefaults() (Config, *url.URL, error) {
+	var faults []error
+	if cfg.Timeout == 0 {
+		cfg.Timeout = 30 * time.Second
+	}
+	if cfg.Timeout < 0 {
+		faults = append(faults, errors.New("the timeout is negative"))
+	}
+	if cfg.Retries == 0 {
+		cfg.Retries = 4
+	}
+	if cfg.Rand == nil {
+		cfg.Rand = rand.Reader
+	}
+	if cfg.Sleep == nil {
+		cfg.Sleep = sleep
+	}
+	base, err := parseAddr(cfg.Addr, cfg.CACert != "")
+	if err != nil {
+		faults = append(faults, err)
+	}
+	if cfg.Transport == nil {
+		transport, err := newTransport(cfg.CACert)
+		if err != nil {
+			faults = append(faults, err)
+		}
+		cfg.Transport = transport
+	}
+	return cfg, base, errors.Join(faults...)
+}
+
+// parseAddr makes the base URL of an address.
+func parseAddr(addr string, hasCA bool) (*url.URL, error) {
+	if addr == "" {
+		return nil, errors.New("no address: want https://host:port or host:port")
+	}
+	scheme, rest, found := strings.Cut(addr, "://")
+	if !found {
+		scheme, rest = "https", addr
+		if !hasCA && isLoopback(addr) {
+			scheme = "http"
+		}
+	}
+	base, err := url.Parse(scheme + "://" + strings.TrimSuffix(rest, "/"))
+	if err != nil || base.Hostname() == "" || base.Path != "" || base.RawQuery != "" || base.Fragment != "" || base.User != nil {
+		return nil, errors.New("the address is not https://host:port or host:port")
+	}
+	switch {
+	case scheme == "https":
+	case scheme != "http":
+		return nil, errors.New("the address is neither http:// nor https://")
+	case !isLoopback(base.Host):
+		return nil, errors.New("plain http beyond the loopback interface would send token and values in clear: use https://")
+	}
+	return base, nil
+}
+
+// isLoopback reports whether host, with or without a port, is this machine.
+func isLoopback(host string) bool {
+	if h, _, err := net.SplitHostPort(host); err == nil {
+		host = h
+	}
+	host = strings.Trim(host, "[]")
+	ip := net.ParseIP(host)
+	return host == "localhost" || ip != nil && ip.IsLoopback()
+}
+
+// newTransport returns a transport of its own: HTTP/1.1, which is what the
+// data listener speaks, with connections kept for many callers, and without
+// compression, which would tell lengths of values apart.
+func newTransport(caCert string) (http.RoundTripper, error) {
+	config := &tls.Config{MinVersion: tls.VersionTLS13}
+	if caCert != "" {
+		pem, err := os.ReadFile(caCert)
+		if err != nil {
+			return nil, fmt.Errorf("read CA certificate: %w", err)
+		}
+		config.RootCAs = x509.NewCertPool()
+		if !config.RootCAs.AppendCertsFromPEM(pem) {
+			return nil, fmt.Errorf("read CA certificate: no PEM certificate in %s", caCert)
+		}
+	}
+	return &http.Transport{
+		Proxy:                 http.ProxyFromEnvironment,
+		DialContext:           (&net.Dialer{Timeout: 5 * time.Second, KeepAlive: 30 * time.Second}).DialContext,
+		TLSClientConfig:       config,
+		TLSHandshakeTimeout:   5 * time.Second,
+		MaxIdleConns:          64,
+		MaxIdleConnsPerHost:   64,
+		IdleConnTimeout:       90 * time.Second,
+		ExpectContinueTimeout: time.Second,
+		DisableCompression:    true,
+		WriteBufferSize:       64 << 10,
+		ReadBufferSize:        16 << 10,
+	}, nil
+}
+
+// sleep waits for d or until ctx is done.
+func sleep(ctx context.Context, d time.Duration) error {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
