@@ -1,0 +1,156 @@
+package securemem
+
+import (
+	"crypto/aes"
+	"crypto/cipher"
+	"errors"
+	"fmt"
+)
+
+const (
+	// KeyBytes is the length of an AES-256 key.
+	KeyBytes = 32
+	// NonceBytes is the length of an AES-GCM nonce.
+	NonceBytes = 12
+	// TagBytes is what sealing adds.
+	TagBytes = 16
+)
+
+var (
+	errKeyLength   = fmt.Errorf("key must have %d bytes", KeyBytes)
+	errNonceLength = fmt.Errorf("nonce must have %d bytes", NonceBytes)
+	// ErrOpen is the one answer to a sealed message that does not open.
+	ErrOpen = errors.New("sealed message does not open")
+)
+
+// AEAD is AES-256-GCM whose key schedule lies in the key region only. Seal and
+// Open are safe for concurrent use and do not allocate when dst has room; what
+// is passed to them escapes, so keep nonces and scratch out of the stack of a
+// hot loop. It prints as "[secret]".
+type AEAD struct {
+	concealed
+	state cipher.AEAD // behind it: guarded memory
+	free  func()
+}
+
+// NewAEAD expands key (32 bytes) inside [Do], moves the state into the key
+// region and wipes what was built on the heap. The caller wipes key, and calls
+// runtime.GC twice when done with a load of keys.
+func (m *Memory) NewAEAD(key []byte) (a *AEAD, err error) {
+	Do(func() { a, err = m.newAEAD(key) })
+	if err != nil {
+		return nil, fmt.Errorf("new aead: %w", err)
+	}
+	return a, nil
+}
+
+func (m *Memory) newAEAD(key []byte) (*AEAD, error) {
+	if len(key) != KeyBytes {
+		return nil, errKeyLength
+	}
+	block, err := aes.NewCipher(key)
+	if err != nil {
+		return nil, err
+	}
+	// NewGCM copies the block: two heap objects with one key schedule.
+	defer wipeState(block)
+	if err := pointerFreeState(block); err != nil {
+		return nil, err
+	}
+	gcm, err := cipher.NewGCM(block)
+	if err != nil {
+		return nil, err // GODEBUG=fips140=only refuses GCM with a caller's nonce
+	}
+	defer wipeState(gcm)
+	moved, mem, err := relocate(m.keys, gcm)
+	if err != nil {
+		return nil, err
+	}
+	return &AEAD{state: moved.(cipher.AEAD), free: func() { m.keys.give(mem) }}, nil
+}
+
+// Seal appends the ciphertext and tag of plaintext to dst. nonce has 12 bytes
+// and is never used twice under one key. It panics on another nonce length.
+func (a *AEAD) Seal(dst, nonce, plaintext, ad []byte) []byte {
+	return a.state.Seal(dst, nonce, plaintext, ad)
+}
+
+// Open appends the plaintext of sealed to dst. On failure it returns an error
+// and dst's spare room is wiped; sealed[:0] may be dst.
+func (a *AEAD) Open(dst, nonce, sealed, ad []byte) ([]byte, error) {
+	if len(nonce) != NonceBytes {
+		return nil, errNonceLength
+	}
+	return a.state.Open(dst, nonce, sealed, ad)
+}
+
+// Destroy wipes the state. The caller makes sure that nobody uses it any more:
+// a later use panics. A second call does nothing.
+func (a *AEAD) Destroy() {
+	if a.state == nil {
+		return
+	}
+	a.state = nil // a wiped state would go on sealing, under a key of zeros
+	a.free()
+}
+
+// Block is AES-256 on single blocks whose key schedule lies in the key region
+// only. It is safe for concurrent use and prints as "[secret]".
+type Block struct {
+	concealed
+	state cipher.Block // behind it: guarded memory
+	free  func()
+}
+
+// NewBlock expands key (32 bytes) like [Memory.NewAEAD].
+func (m *Memory) NewBlock(key []byte) (b *Block, err error) {
+	Do(func() { b, err = m.newBlock(key) })
+	if err != nil {
+		return nil, fmt.Errorf("new block cipher: %w", err)
+	}
+	return b, nil
+}
+
+func (m *Memory) newBlock(key []byte) (*Block, error) {
+	if len(key) != KeyBytes {
+		return nil, errKeyLength
+	}
+	block, err := aes.NewCipher(key)
+	if err != nil {
+		return nil, err
+	}
+	defer wipeState(block)
+	moved, mem, err := relocate(m.keys, block)
+	if err != nil {
+		return nil, err
+	}
+	return &Block{state: moved.(cipher.Block), free: func() { m.keys.give(mem) }}, nil
+}
+
+// Encrypt encrypts one block of 16 bytes; dst and src may be the same.
+func (b *Block) Encrypt(dst, src []byte) { b.state.Encrypt(dst, src) }
+
+// Decrypt decrypts one block of 16 bytes; dst and src may be the same.
+func (b *Block) Decrypt(dst, src []byte) { b.state.Decrypt(dst, src) }
+
+// EncryptAll encrypts src block by block (ECB: each block on its own, which is
+// right for ids that are random and distinct and for nothing else). Both have
+// the same length, a multiple of 16.
+func (b *Block) EncryptAll(dst, src []byte) {
+	if len(dst) != len(src) || len(src)%aes.BlockSize != 0 {
+		panic("securemem: EncryptAll needs whole blocks and equal lengths")
+	}
+	for i := 0; i < len(src); i += aes.BlockSize {
+		b.state.Encrypt(dst[i:i+aes.BlockSize], src[i:i+aes.BlockSize])
+	}
+}
+
+// Destroy wipes the state. The caller makes sure that nobody uses it any more:
+// a later use panics. A second call does nothing.
+func (b *Block) Destroy() {
+	if b.state == nil {
+		return
+	}
+	b.state = nil
+	b.free()
+}

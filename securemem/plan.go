@@ -1,0 +1,84 @@
+package securemem
+
+import (
+	"errors"
+	"fmt"
+	"math"
+)
+
+const (
+	keyBytesSmall = 512 << 10 // with less than roomy lockable
+	keyBytesLarge = 960 << 10
+	minPoolBytes  = 256 << 10
+	maxPoolBytes  = 64 << 20
+	roomy         = 16 << 20
+)
+
+// plan is what [Open] maps, and how.
+type plan struct {
+	backend   string
+	lockable  int64
+	small     protection // keys and pool
+	arena     protection
+	keyBytes  int
+	poolBytes int
+}
+
+// makePlan decides by the lock mode, the kernel and RLIMIT_MEMLOCK.
+func makePlan(cfg Config) (plan, error) {
+	if cfg.Lock == LockOff {
+		return plan{backend: BackendPlain, lockable: lockable(), small: plainPages, arena: hugePages,
+			keyBytes: keyBytesLarge, poolBytes: maxPoolBytes}, nil
+	}
+	p := plan{lockable: lockable(), keyBytes: keyBytesSmall}
+	if p.lockable >= roomy {
+		p.keyBytes = keyBytesLarge
+	}
+	var locked protection
+	switch {
+	case cfg.Backend == BackendMemguard || cfg.Backend == "" && !haveSecretmem():
+		p.backend, p.small, locked = BackendMemguard, memguardPages, lockedPages
+	case haveSecretmem():
+		p.backend, p.small, locked = BackendSecretmem, secretPages, secretPages
+	default:
+		return plan{}, errors.New("memfd_secret is not available: it needs Linux 5.14 and secretmem.enable=1")
+	}
+	p.poolBytes = poolSize(p.lockable)
+	small := int64(p.keyBytes) + int64(max(p.poolBytes, minPoolBytes))
+	if p.lockable < small {
+		return plan{}, tooLittle(p.lockable, small, "keys and buffers")
+	}
+	p.arena = locked
+	if need := small + regionBytesFor(cfg.Limit); p.lockable < need {
+		if cfg.Lock == LockRequired {
+			return plan{}, tooLittle(p.lockable, need, "keys, buffers and the record arena")
+		}
+		p.arena = hugePages
+	}
+	return p, nil
+}
+
+// poolSize is a quarter of what can be locked, at most 64 MiB, in whole
+// largest buffers.
+func poolSize(lockable int64) int {
+	n := int(min(lockable/4, maxPoolBytes))
+	return n &^ (largestBlock(n) - 1)
+}
+
+// regionBytesFor is what an arena of limit bytes maps at most.
+func regionBytesFor(limit int64) int64 {
+	if limit <= regionBytes {
+		return limit
+	}
+	return (limit + regionBytes - 1) / regionBytes * regionBytes
+}
+
+// tooLittle says which limit stands in the way and how to raise it.
+func tooLittle(have, need int64, what string) error {
+	haveText := "no limit"
+	if have != math.MaxInt64 {
+		haveText = fmt.Sprintf("%d KiB", have>>10)
+	}
+	return fmt.Errorf("RLIMIT_MEMLOCK leaves %s to lock, %s need %d KiB: raise it (systemd: LimitMEMLOCK=; shell: ulimit -l; container: --ulimit memlock=), "+
+		"give the process CAP_IPC_LOCK, or choose another memory.lock", haveText, what, (need+1023)>>10)
+}
