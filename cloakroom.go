@@ -14,8 +14,8 @@ import "encoding/hex"
 // it never stands in a log line or an error text.
 type Pseudonym [16]byte
 
-// PseudonymTextLen is the length of the one accepted text form,
-// xxxxxxxx-xxxx-4xxx-[89ab]xxx-xxxxxxxxxxxx.
+// PseudonymTextLen is the length of the one accepted text form: hex digits in
+// groups of 8-4-4-4-12, as in 0b5c1f3e-8a4d-4e6f-9b2a-7c8d9e0f1a2b.
 const PseudonymTextLen = 36
 
 // ParsePseudonym reads the canonical text form (either case). It returns
