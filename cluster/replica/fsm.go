@@ -1,0 +1,115 @@
+package replica
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"sync"
+
+	"github.com/hashicorp/raft"
+)
+
+// errParked answers entries that a parked replica does not apply.
+var errParked = errors.New("the replica is parked")
+
+// fsm stands between raft and the machine. It remembers which entry the state
+// is at, so that a view and its index are taken together.
+type fsm struct {
+	machine Machine
+	park    func(error)
+	termAt  func(index uint64) uint64 // of an entry in the log
+	applied bell                      // rings when an entry is applied and somebody waits
+
+	mu          sync.Mutex
+	failed      bool   // the machine gave up: apply nothing any more
+	command     uint64 // index of the last command applied
+	index, term uint64 // of the last entry raft handed over; configurations count
+	config      raft.Configuration
+	configIndex uint64
+}
+
+// Apply implements raft.FSM. The answer is the machine's result or an error.
+// A parked replica goes on answering, so that raft's channels drain.
+func (f *fsm) Apply(log *raft.Log) any {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.failed {
+		return errParked
+	}
+	result, err := f.machine.Apply(log.Index, log.Data)
+	if err != nil {
+		f.failed = true
+		f.park(fmt.Errorf("apply entry %d: %w", log.Index, err))
+		return errParked
+	}
+	f.command, f.index, f.term = log.Index, log.Index, log.Term
+	f.applied.ring()
+	return result
+}
+
+// StoreConfiguration implements raft.ConfigurationStore. Without it an idle
+// group could not take a snapshot after a change of its members.
+func (f *fsm) StoreConfiguration(index uint64, config raft.Configuration) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	// raft doesn't say the term; the entry can't have left the log, since a
+	// snapshot never goes beyond what was handed over here.
+	f.index, f.term = index, f.termAt(index)
+	f.config, f.configIndex = config, index
+}
+
+// Snapshot implements raft.FSM. There is nothing to write: see snapshots.
+func (f *fsm) Snapshot() (raft.FSMSnapshot, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.failed {
+		return nil, errParked
+	}
+	return liveSnapshot{}, nil
+}
+
+// Restore implements raft.FSM. raft panics on an error here, so a failure
+// parks the replica and is not told.
+func (f *fsm) Restore(source io.ReadCloser) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.failed {
+		return nil
+	}
+	if err := f.machine.Restore(source); err != nil {
+		f.failed = true
+		f.park(fmt.Errorf("restore: %w", err))
+	}
+	return nil
+}
+
+// restored notes where a received snapshot put the state.
+func (f *fsm) restored(meta *raft.SnapshotMeta) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.command, f.index, f.term = meta.Index, meta.Index, meta.Term
+	f.config, f.configIndex = meta.Configuration, meta.ConfigurationIndex
+	f.applied.ring()
+}
+
+// live returns the present state and where it stands.
+func (f *fsm) live() (View, raft.SnapshotMeta, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.failed {
+		return nil, raft.SnapshotMeta{}, errParked
+	}
+	view, err := f.machine.Snapshot()
+	if err != nil {
+		return nil, raft.SnapshotMeta{}, err
+	}
+	return view, raft.SnapshotMeta{Index: f.index, Term: f.term,
+		Configuration: f.config.Clone(), ConfigurationIndex: f.configIndex}, nil
+}
+
+// commandIndex returns the index of the last command applied.
+func (f *fsm) commandIndex() uint64 {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.command
+}
