@@ -53,7 +53,7 @@ type Rule struct {
 }
 
 // skipped are folders that hold nothing of the project.
-var skipped = map[string]bool{".git": true, "bin": true, "out": true, "rapid": true, "node_modules": true}
+var skipped = map[string]bool{".git": true, ".cache": true, "bin": true, "out": true, "rapid": true, "node_modules": true}
 
 // Load reads the tree under fsys.
 func Load(fsys fs.FS) (*Tree, error) {
