@@ -1,4 +1,86 @@
 package api
 
-// MaxIndexBytes bounds the Cloakroom-Index header.
-const MaxIndexBytes = 1024
+import (
+	"errors"
+	"time"
+)
+
+// Fixed limits on the wire.
+const (
+	// MaxIndexBytes bounds the Cloakroom-Index header.
+	MaxIndexBytes = 1024
+	// MaxTokenBytes bounds a bearer token.
+	MaxTokenBytes = 512
+	// MaxResolveBytes bounds the body of a resolve: 1000 ids and 64 names,
+	// indented.
+	MaxResolveBytes = 128 << 10
+	// MaxSubjectBody bounds the body of one deposit: 64 KiB of values, every
+	// byte escaped, and the names around them.
+	MaxSubjectBody = 512 << 10
+	// MaxBatchBody bounds the body of a batch deposit. The largest guarded
+	// buffer the pool can give bounds it further.
+	MaxBatchBody = 16 << 20
+	// MaxSchemaBody bounds a schema.
+	MaxSchemaBody = 256 << 10
+	// MaxDepth bounds how deep arrays and objects of a JSON value nest.
+	MaxDepth = 32
+	// MaxMembers bounds the members of one object: names are compared with
+	// each other, since a table of them would be plaintext on the heap.
+	MaxMembers = 128
+
+	// maxDrain is how much of an unwanted body is read so that the connection
+	// can be kept: what net/http itself would read.
+	maxDrain = 256 << 10
+	// bodyRate is the slowest a body may come on average, in bytes per
+	// second, once Limits.Body is used up.
+	bodyRate = 128 << 10
+)
+
+// Limits bound what clients can make a node hold at once. A zero field takes
+// the default.
+type Limits struct {
+	Connections int // open at once, 4096; more are answered 503 and closed
+	Requests    int // served at once, 1024; more are answered 503
+
+	Header  time.Duration // from the first byte to the end of a header, TLS handshake included, 5 s
+	Body    time.Duration // for a whole body, 10 s, and a second more per 128 KiB
+	Stall   time.Duration // without a byte of a body, 5 s
+	Request time.Duration // for the service, waiting for memory included, 10 s
+	Write   time.Duration // for writing an answer, 10 s
+	Idle    time.Duration // between two requests, 2 min
+}
+
+func (l *Limits) fill() {
+	setInt := func(n *int, def int) {
+		if *n == 0 {
+			*n = def
+		}
+	}
+	setTime := func(d *time.Duration, def time.Duration) {
+		if *d == 0 {
+			*d = def
+		}
+	}
+	setInt(&l.Connections, 4096)
+	setInt(&l.Requests, 1024)
+	setTime(&l.Header, 5*time.Second)
+	setTime(&l.Body, 10*time.Second)
+	setTime(&l.Stall, 5*time.Second)
+	setTime(&l.Request, 10*time.Second)
+	setTime(&l.Write, 10*time.Second)
+	setTime(&l.Idle, 2*time.Minute)
+}
+
+func (l *Limits) check() error {
+	var faults []error
+	if l.Connections < 1 || l.Requests < 1 {
+		faults = append(faults, errors.New("limits: connections and requests must be positive"))
+	}
+	for _, d := range []time.Duration{l.Header, l.Body, l.Stall, l.Request, l.Write, l.Idle} {
+		if d < time.Millisecond {
+			faults = append(faults, errors.New("limits: every time must be at least 1 ms"))
+			break
+		}
+	}
+	return errors.Join(faults...)
+}

@@ -23,6 +23,20 @@ func appendQuoted(dst, value []byte) []byte {
 	}
 }
 
+// quotedLen is how many bytes appendQuoted appends, less the quotes.
+func quotedLen(value []byte) int {
+	n := len(value)
+	for {
+		plain := plainPrefix(value)
+		if plain == len(value) {
+			return n
+		}
+		var room [maxEscape]byte
+		n += len(appendEscaped(room[:0], value[plain])) - 1
+		value = value[plain+1:]
+	}
+}
+
 func appendEscaped(dst []byte, c byte) []byte {
 	const digits = "0123456789abcdef"
 	switch c {

@@ -1,0 +1,442 @@
+package api
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"io"
+	"log/slog"
+	"math/big"
+	"net"
+	"net/http"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"cloakroom"
+	"cloakroom/securemem"
+)
+
+const (
+	testToken = "t-0123456789"
+	testID    = "0b5d8a3e-8c3f-4a1e-9d7a-0f6f3c1b2a4d"
+	// marker is a value that must show up in no answer it was not asked for in
+	// and in no buffer.
+	marker = "Ada-Lovelace-marker-PII"
+)
+
+var testVersion = cloakroom.Version{0xfe, 1, 2, 3, 4, 5, 6, 7}
+
+// fakeService answers everything and remembers the last call.
+type fakeService struct {
+	mu      sync.Mutex
+	calls   int
+	req     Request
+	query   Query
+	deposit Deposit
+	items   []Deposit
+	body    []byte
+
+	err      error
+	receipt  []byte
+	values   map[string]string // field → value, of every subject
+	missing  bool
+	lost     bool // unavailable
+	entered  chan struct{}
+	blocked  chan struct{}
+	quoted   []byte
+	fast     bool // remember nothing
+	panicNow bool
+	created  bool
+}
+
+type fakeCaller struct{}
+
+func (fakeCaller) Name() string { return "tester" }
+
+var theCaller Caller = fakeCaller{}
+
+func (f *fakeService) Authenticate(token []byte) (Caller, error) {
+	if string(token) != testToken {
+		return nil, cloakroom.ErrUnauthenticated
+	}
+	return theCaller, nil
+}
+
+// called copies what the request holds: the original dies with the call.
+func (f *fakeService) called(req *Request) error {
+	f.mu.Lock()
+	f.calls++
+	f.req = *req
+	f.req.Body = bytes.Clone(req.Body)
+	f.req.Index = bytes.Clone(req.Index)
+	f.req.Purpose = bytes.Clone(req.Purpose)
+	f.req.IdempotencyKey = bytes.Clone(req.IdempotencyKey)
+	f.mu.Unlock()
+	if f.panicNow {
+		panic("with " + marker)
+	}
+	if f.entered != nil {
+		f.entered <- struct{}{}
+		<-f.blocked
+	}
+	return f.err
+}
+
+func cloneDeposit(d *Deposit) Deposit {
+	c := *d
+	c.Domain = bytes.Clone(d.Domain)
+	c.Fields = nil
+	for _, f := range d.Fields {
+		c.Fields = append(c.Fields, FieldValue{bytes.Clone(f.Name), f.Kind, bytes.Clone(f.Value)})
+	}
+	return c
+}
+
+func (f *fakeService) Deposit(_ context.Context, req *Request, d *Deposit) (Deposited, error) {
+	f.deposit = cloneDeposit(d)
+	req.ReplyIndex = append(req.ReplyIndex[:0], "opaque-index"...)
+	return Deposited{ID: mustID(testID), Version: testVersion, Created: true}, f.called(req)
+}
+
+func (f *fakeService) DepositBatch(_ context.Context, req *Request, items []Deposit, results []Deposited) error {
+	f.items = nil
+	for i := range items {
+		f.items = append(f.items, cloneDeposit(&items[i]))
+		results[i] = Deposited{ID: items[i].ID, Version: testVersion, Created: true}
+		if i%2 == 1 {
+			results[i].Err = cloakroom.ErrMemoryFull
+		}
+	}
+	return f.called(req)
+}
+
+func (f *fakeService) Put(_ context.Context, req *Request, id cloakroom.Pseudonym, d *Deposit) (Deposited, error) {
+	f.deposit = cloneDeposit(d)
+	return Deposited{ID: id, Version: testVersion, Created: f.created}, f.called(req)
+}
+
+func (f *fakeService) Patch(_ context.Context, req *Request, id cloakroom.Pseudonym, fields []FieldValue) (Deposited, error) {
+	f.deposit = cloneDeposit(&Deposit{Fields: fields})
+	return Deposited{ID: id, Version: testVersion}, f.called(req)
+}
+
+func (f *fakeService) Get(_ context.Context, req *Request, id cloakroom.Pseudonym, q *Query, reply *SubjectReply) error {
+	if !f.fast {
+		f.query = cloneQuery(q)
+		if err := f.called(req); err != nil {
+			return err
+		}
+	}
+	reply.Begin(id, testVersion)
+	for name, value := range f.values {
+		v := append(reply.Scratch(len(value)), value...)
+		if err := reply.Value(AppendName(f.quoted[:0], []byte(name)), v, false); err != nil {
+			return err
+		}
+	}
+	reply.End()
+	return nil
+}
+
+func cloneQuery(q *Query) Query {
+	c := Query{IDs: append([]cloakroom.Pseudonym(nil), q.IDs...), Asked: q.Asked, Form: bytes.Clone(q.Form)}
+	for _, name := range q.Fields {
+		c.Fields = append(c.Fields, bytes.Clone(name))
+	}
+	return c
+}
+
+func (f *fakeService) Resolve(_ context.Context, req *Request, q *Query, reply *ResolveReply) error {
+	if f.fast {
+		for _, id := range q.IDs {
+			reply.Begin(id)
+			v := append(reply.Scratch(64), "Ada Byron King Lovelace 25"[:25]...)
+			if err := reply.Value(f.quoted, v, false); err != nil {
+				return err
+			}
+			reply.End()
+		}
+		return nil
+	}
+	f.query = cloneQuery(q)
+	if err := f.called(req); err != nil {
+		return err
+	}
+	for _, id := range q.IDs {
+		switch {
+		case f.missing:
+			reply.Missing(id)
+		case f.lost:
+			reply.Unavailable(id)
+		default:
+			reply.Begin(id)
+			for _, name := range q.Fields {
+				value, ok := f.values[string(name)]
+				if !ok {
+					continue
+				}
+				v := append(reply.Scratch(len(value)), value...)
+				if err := reply.Value(AppendName(nil, name), v, false); err != nil {
+					return err
+				}
+			}
+			reply.End()
+		}
+	}
+	return nil
+}
+
+func (f *fakeService) Erase(_ context.Context, req *Request, _ cloakroom.Pseudonym) ([]byte, error) {
+	return f.receipt, f.called(req)
+}
+
+func (f *fakeService) Schema(_ context.Context, req *Request) ([]byte, error) {
+	return []byte(`{"epoch":1,"fields":[]}`), f.called(req)
+}
+
+func (f *fakeService) SetSchema(_ context.Context, req *Request, body []byte) ([]byte, error) {
+	f.body = bytes.Clone(body)
+	return []byte(`{"epoch":2,"fields":[]}`), f.called(req)
+}
+
+func (f *fakeService) PublicKeys() []byte { return []byte(`{"keys":[]}`) }
+
+func (f *fakeService) Status(_ context.Context, req *Request) ([]byte, error) {
+	return []byte(`{"node":"n1"}`), f.called(req)
+}
+
+func (f *fakeService) Ready(verbose bool) ([]byte, error) {
+	if verbose {
+		return []byte(`{"ready":true,"shards":[]}`), f.err
+	}
+	return nil, f.err
+}
+
+func (f *fakeService) Metrics(req *Request) (http.Handler, error) {
+	return http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "text/plain; version=0.0.4")
+		io.WriteString(w, "cloakroom_up 1\n")
+	}), f.called(req)
+}
+
+func mustID(text string) cloakroom.Pseudonym {
+	id, err := cloakroom.ParsePseudonym([]byte(text))
+	if err != nil {
+		panic(err)
+	}
+	return id
+}
+
+func randomIDs(n int) []cloakroom.Pseudonym {
+	ids := make([]cloakroom.Pseudonym, n)
+	for i := range ids {
+		rand.Read(ids[i][:])
+		ids[i].SetRandomForm()
+	}
+	return ids
+}
+
+var openMemory = sync.OnceValues(func() (*securemem.Memory, error) {
+	return securemem.Open(securemem.Config{Lock: securemem.LockOff, Logger: slog.New(slog.DiscardHandler)})
+})
+
+func testPool(t testing.TB) *securemem.Pool {
+	t.Helper()
+	memory, err := openMemory()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return memory.Pool()
+}
+
+// front is a server under test on a real socket.
+type front struct {
+	t       testing.TB
+	server  *Server
+	service *fakeService
+	addr    string
+	log     *bytes.Buffer
+	accepts *recorder
+	client  *tls.Config
+}
+
+// start opens a front door; change may alter its config.
+func start(t testing.TB, service *fakeService, change ...func(*Config)) *front {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	f := &front{t: t, service: service, addr: l.Addr().String(), log: new(bytes.Buffer)}
+	cfg := Config{Service: service, Pool: testPool(t), Listener: l,
+		Logger: slog.New(slog.NewTextHandler(f.log, &slog.HandlerOptions{Level: slog.LevelDebug}))}
+	for _, c := range change {
+		c(&cfg)
+	}
+	f.server, err = New(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	done := make(chan error, 1)
+	go func() { done <- f.server.Serve() }()
+	t.Cleanup(func() {
+		ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+		defer cancel()
+		if err := f.server.Close(ctx); err != nil {
+			t.Errorf("Close: %v", err)
+		}
+		if err := <-done; err != nil {
+			t.Errorf("Serve: %v", err)
+		}
+		if used := cfg.Pool.Stats().InUse; used != 0 {
+			t.Errorf("%d bytes of guarded memory are still in use", used)
+		}
+	})
+	return f
+}
+
+// dial opens a connection that fails the test's reads after 10 s.
+func (f *front) dial() net.Conn {
+	f.t.Helper()
+	c, err := net.Dial("tcp", f.addr)
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	f.t.Cleanup(func() { c.Close() })
+	c.SetDeadline(time.Now().Add(10 * time.Second))
+	if f.client != nil {
+		return tls.Client(c, f.client)
+	}
+	return c
+}
+
+// answer is a response with its body read.
+type answer struct {
+	status int
+	header http.Header
+	body   string
+	close  bool
+}
+
+func readAnswer(t testing.TB, r *bufio.Reader, method string) answer {
+	t.Helper()
+	resp, err := http.ReadResponse(r, &http.Request{Method: method})
+	if err != nil {
+		t.Fatalf("read response: %v", err)
+	}
+	body, err := io.ReadAll(resp.Body)
+	if err != nil {
+		t.Fatalf("read response body: %v", err)
+	}
+	return answer{resp.StatusCode, resp.Header, string(body), resp.Close}
+}
+
+// raw sends text on a connection of its own and reads one answer.
+func (f *front) raw(text string) answer {
+	f.t.Helper()
+	c := f.dial()
+	if _, err := io.WriteString(c, text); err != nil {
+		f.t.Fatal(err)
+	}
+	method, _, _ := strings.Cut(text, " ")
+	return readAnswer(f.t, bufio.NewReader(c), method)
+}
+
+// request is the text of a request with token and content type; headers are
+// lines that are added, "Name: value".
+func request(method, path, body string, headers ...string) string {
+	var b strings.Builder
+	b.WriteString(method + " " + path + " HTTP/1.1\r\nHost: test\r\n")
+	has := func(name string) bool {
+		for _, h := range headers {
+			if strings.HasPrefix(h, name+":") {
+				return true
+			}
+		}
+		return false
+	}
+	if !has("Authorization") {
+		b.WriteString("Authorization: Bearer " + testToken + "\r\n")
+	}
+	if body != "" && !has("Content-Type") {
+		b.WriteString("Content-Type: application/json\r\n")
+	}
+	if body != "" && !has("Transfer-Encoding") && !has("Content-Length") {
+		b.WriteString("Content-Length: " + itoa(len(body)) + "\r\n")
+	}
+	for _, h := range headers {
+		if !strings.HasSuffix(h, ":") {
+			b.WriteString(h + "\r\n")
+		}
+	}
+	b.WriteString("\r\n" + body)
+	return b.String()
+}
+
+func itoa(n int) string { return string(appendInt(nil, n)) }
+
+// do sends one request.
+func (f *front) do(method, path, body string, headers ...string) answer {
+	f.t.Helper()
+	return f.raw(request(method, path, body, headers...))
+}
+
+// testTLS makes a certificate for 127.0.0.1 and the client's trust in it.
+func testTLS(t testing.TB) (server, client *tls.Config) {
+	t.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	template := &x509.Certificate{SerialNumber: big.NewInt(1), NotAfter: time.Now().Add(time.Hour),
+		IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)}, IsCA: true, BasicConstraintsValid: true}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, &key.PublicKey, key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	cert, err := x509.ParseCertificate(der)
+	if err != nil {
+		t.Fatal(err)
+	}
+	roots := x509.NewCertPool()
+	roots.AddCert(cert)
+	server = &tls.Config{Certificates: []tls.Certificate{{Certificate: [][]byte{der}, PrivateKey: key}}}
+	return server, &tls.Config{RootCAs: roots, ServerName: "127.0.0.1"}
+}
+
+// startTLS opens a front door with TLS.
+func startTLS(t testing.TB, service *fakeService, change ...func(*Config)) *front {
+	server, client := testTLS(t)
+	f := start(t, service, append(change, func(c *Config) { c.TLS = server })...)
+	f.client = client
+	return f
+}
+
+// recorder is a listener that remembers the buffers its connections were read
+// into, whole, to look for plaintext in them later.
+type recorder struct {
+	net.Listener
+	count atomic.Int64
+}
+
+// resolveBody is a resolve of the ids.
+func resolveBody(ids []cloakroom.Pseudonym, fields string) string {
+	var b strings.Builder
+	b.WriteString(`{"ids":[`)
+	for i, id := range ids {
+		if i > 0 {
+			b.WriteByte(',')
+		}
+		b.WriteString(`"` + id.String() + `"`)
+	}
+	b.WriteString(`],"fields":[` + fields + `]}`)
+	return b.String()
+}
