@@ -3,6 +3,7 @@ module cloakroom
 go 1.26.0
 
 require (
+	github.com/HdrHistogram/hdrhistogram-go v1.1.2 // latency percentiles of the benchmark
 	github.com/awnumar/memguard v0.23.0 // guarded buffers where memfd_secret is missing
 	github.com/rogpeppe/go-internal v1.16.0 // tests as scripts and archives anyone can read
 	golang.org/x/sys v0.49.0 // memfd_secret, mlock, madvise and prctl
@@ -11,7 +12,6 @@ require (
 
 require (
 	filippo.io/edwards25519 v1.2.0 // indirect
-	github.com/HdrHistogram/hdrhistogram-go v1.1.2 // indirect
 	github.com/VividCortex/ewma v1.2.0 // indirect
 	github.com/acarl005/stripansi v0.0.0-20180116102854-5a71ef0e047d // indirect
 	github.com/awnumar/memcall v0.4.0 // indirect

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"net/netip"
 	"time"
-	"unsafe"
 
 	"golang.org/x/sys/unix"
 )
@@ -134,6 +133,9 @@ func (r *epollRun) finished() bool {
 	return !r.now.Before(r.stop) || r.limit > 0 && r.sent >= r.limit
 }
 
+// idleWait is how long to wait when nothing is going to be due.
+const idleWait = 100 * time.Millisecond
+
 // startDue starts what is due, as far as there are idle connections, and
 // returns how long nothing more will be due.
 func (r *epollRun) startDue() (wait time.Duration, err error) {
@@ -151,7 +153,7 @@ func (r *epollRun) startDue() (wait time.Duration, err error) {
 			return 0, err
 		}
 	}
-	return 100 * time.Millisecond, nil
+	return idleWait, nil
 }
 
 func (r *epollRun) begin(conn int, intended time.Time) error {
@@ -256,23 +258,21 @@ func (r *epollRun) done(conn int) error {
 	return nil
 }
 
-// epollWait waits with the resolution of nanoseconds (epoll_pwait2, Linux
-// 5.11), or of milliseconds on older kernels.
+// epollWait waits for events. Short waits have the resolution of nanoseconds,
+// which epoll_wait itself lacks: the epoll descriptor is polled.
 func epollWait(epoll int, events []unix.EpollEvent, wait time.Duration) (int, error) {
-	timeout := unix.NsecToTimespec(int64(wait))
-	n, _, errno := unix.Syscall6(unix.SYS_EPOLL_PWAIT2, uintptr(epoll), uintptr(unsafe.Pointer(&events[0])),
-		uintptr(len(events)), uintptr(unsafe.Pointer(&timeout)), 0, 0)
-	switch errno {
-	case 0:
-		return int(n), nil
-	case unix.EINTR:
-		return 0, nil
-	case unix.ENOSYS:
-		k, err := unix.EpollWait(epoll, events, int(max(wait/time.Millisecond, 1)))
-		if errors.Is(err, unix.EINTR) {
-			return 0, nil
+	timeout := int(wait / time.Millisecond)
+	if wait < idleWait {
+		ts := unix.NsecToTimespec(int64(wait))
+		_, err := unix.Ppoll([]unix.PollFd{{Fd: int32(epoll), Events: unix.POLLIN}}, &ts, nil)
+		if err != nil && !errors.Is(err, unix.EINTR) {
+			return 0, err
 		}
-		return k, err
+		timeout = 0
 	}
-	return 0, errno
+	n, err := unix.EpollWait(epoll, events, timeout)
+	if errors.Is(err, unix.EINTR) {
+		return 0, nil
+	}
+	return n, err
 }
