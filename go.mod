@@ -3,15 +3,18 @@ module cloakroom
 go 1.26.0
 
 require (
+	filippo.io/edwards25519 v1.2.0 // signs without a copy of the private key on the heap
 	github.com/HdrHistogram/hdrhistogram-go v1.1.2 // latency percentiles of the benchmark
 	github.com/awnumar/memguard v0.23.0 // guarded buffers where memfd_secret is missing
+	github.com/hashicorp/go-hclog v1.6.3 // the logger interface that raft asks for
+	github.com/hashicorp/raft v1.8.0 // consensus among the replicas of a shard
 	github.com/rogpeppe/go-internal v1.16.0 // tests as scripts and archives anyone can read
+	go.uber.org/goleak v1.3.0 // tests fail when a goroutine is left behind
 	golang.org/x/sys v0.49.0 // memfd_secret, mlock, madvise and prctl
 	pgregory.net/rapid v1.3.0 // property tests that shrink what fails
 )
 
 require (
-	filippo.io/edwards25519 v1.2.0 // indirect
 	github.com/VividCortex/ewma v1.2.0 // indirect
 	github.com/acarl005/stripansi v0.0.0-20180116102854-5a71ef0e047d // indirect
 	github.com/awnumar/memcall v0.4.0 // indirect
@@ -29,12 +32,10 @@ require (
 	github.com/go-openapi/swag/jsonname v0.25.5 // indirect
 	github.com/goccy/go-yaml v1.19.2 // indirect
 	github.com/gorilla/mux v1.8.0 // indirect
-	github.com/hashicorp/go-hclog v1.6.3 // indirect
 	github.com/hashicorp/go-immutable-radix v1.3.1 // indirect
 	github.com/hashicorp/go-metrics v0.7.0 // indirect
 	github.com/hashicorp/go-msgpack/v2 v2.1.5 // indirect
 	github.com/hashicorp/golang-lru v1.0.2 // indirect
-	github.com/hashicorp/raft v1.8.0 // indirect
 	github.com/inconshreveable/mousetrap v1.1.0 // indirect
 	github.com/klauspost/compress v1.20.1 // indirect
 	github.com/mattn/go-colorable v0.1.12 // indirect
@@ -53,7 +54,6 @@ require (
 	github.com/spf13/cobra v1.10.2 // indirect
 	github.com/spf13/pflag v1.0.9 // indirect
 	github.com/vbauerster/mpb/v8 v8.12.0 // indirect
-	go.uber.org/goleak v1.3.0 // indirect
 	go.yaml.in/yaml/v3 v3.0.5 // indirect
 	golang.org/x/crypto v0.58.0 // indirect
 	golang.org/x/text v0.43.0 // indirect

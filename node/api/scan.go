@@ -276,7 +276,7 @@ func character(s []byte) (r rune, n int) {
 	return -1, 0
 }
 
-// codeUnits decodes \uXXXX, or a pair of them for a surrogate pair.
+// codeUnits decodes \u and four hex digits, or a pair of them for a surrogate pair.
 func codeUnits(s []byte) (rune, int) {
 	high := codeUnit(s)
 	if high < 0xd800 || high > 0xdfff {
@@ -292,7 +292,7 @@ func codeUnits(s []byte) (rune, int) {
 	return (high-0xd800)<<10 | (low - 0xdc00) + 0x10000, 12
 }
 
-// codeUnit decodes \uXXXX, or returns -1.
+// codeUnit decodes \u and four hex digits, or returns -1.
 func codeUnit(s []byte) rune {
 	if len(s) < 6 || s[0] != '\\' || s[1] != 'u' {
 		return -1

@@ -294,7 +294,7 @@ func unescape(b []byte) (rune, int) {
 	return badRune, 1
 }
 
-// unescapeHex reads \uXXXX, or two of them that make a surrogate pair.
+// unescapeHex reads \u and four hex digits, or two of them that make a surrogate pair.
 func unescapeHex(b []byte) (rune, int) {
 	r := hex4(b)
 	switch {
@@ -310,7 +310,7 @@ func unescapeHex(b []byte) (rune, int) {
 	return 0x10000 + (r-0xd800)<<10 + (low - 0xdc00), 12
 }
 
-// hex4 reads \uXXXX at the beginning of b.
+// hex4 reads \u and four hex digits at the beginning of b.
 func hex4(b []byte) rune {
 	if len(b) < 6 || b[0] != '\\' || b[1] != 'u' {
 		return badRune
