@@ -3,7 +3,7 @@ module cloakroom
 go 1.26.0
 
 require (
-	filippo.io/edwards25519 v1.2.0 // signs without a copy of the private key on the heap
+	filippo.io/edwards25519 v1.2.0 // signing that leaves no private key on the heap
 	github.com/HdrHistogram/hdrhistogram-go v1.1.2 // latency percentiles of the benchmark
 	github.com/awnumar/memguard v0.23.0 // guarded buffers where memfd_secret is missing
 	github.com/hashicorp/go-hclog v1.6.3 // the logger interface that raft asks for

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"runtime"
+	"slices"
 
 	"cloakroom"
 )
@@ -25,7 +26,7 @@ func (r *Room) Seal(dst []byte, tok cloakroom.Token, f cloakroom.FieldNumber, do
 	}
 	h := Header{Epoch: epoch, Sealing: number, Domain: domain, Expiry: expiry, Fine: fine}
 	start := len(dst)
-	dst = h.append(dst)
+	dst = h.append(slices.Grow(dst, SealedSize(len(value), expiry, fine)))
 	nonceAt := len(dst)
 	dst = append(dst, zeroNonce[:]...)
 	nonce := dst[nonceAt:]

@@ -2,46 +2,54 @@
 
 package keyring
 
-import (
-	"encoding/hex"
-	"fmt"
-)
+import "fmt"
 
-// RawKeysForTest returns every raw key in hex, by name: those of the ring and
-// the derived ones, the token keys of the fields below and the sealing keys in
-// use. It exists in builds with the tag dumptest only, so that the dump test
-// knows what to look for. Hex because raw copies on the heap would be found.
-func (k *Keyring) RawKeysForTest() map[string]string {
+// RawKey is one key as the dump test is told it: with every bit inverted, so
+// that the list, which is on the heap, is not what the test then finds.
+type RawKey struct {
+	Name     string
+	Inverted []byte
+}
+
+// RawKeysForTest lists every raw key: those of the ring, what Ed25519 makes of
+// the signing keys, the slot key, the token keys built and the sealing keys
+// ready. It exists in builds with the tag dumptest only.
+func (k *Keyring) RawKeysForTest() []RawKey {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	keys := make(map[string]string)
+	var keys []RawKey
+	add := func(name string, key []byte) {
+		inverted := make([]byte, len(key))
+		for i, b := range key {
+			inverted[i] = ^b
+		}
+		keys = append(keys, RawKey{name, inverted})
+	}
 	r := k.ring.Load()
 	for _, e := range r.entries {
 		e.secret.Use(func(b []byte) {
-			keys[fmt.Sprintf("key of purpose %d, number %d", e.purpose, e.number)] = hex.EncodeToString(b)
-		})
-		if e.purpose == signingKey {
-			e.secret.Use(func(b []byte) {
+			add(fmt.Sprintf("key of purpose %d, number %d", e.purpose, e.number), b)
+			if e.purpose == signingKey {
 				s, prefix := expandSeed(b)
-				keys[fmt.Sprintf("scalar of signing key %d", e.number)] = hex.EncodeToString(s.Bytes())
-				keys[fmt.Sprintf("prefix of signing key %d", e.number)] = hex.EncodeToString(prefix[:])
-			})
-		}
+				add(fmt.Sprintf("scalar of signing key %d", e.number), s.Bytes())
+				add(fmt.Sprintf("prefix of signing key %d", e.number), prefix[:])
+			}
+		})
 	}
-	derived := func(name string, e *entry, purpose string, context []byte) {
+	derived := func(name string, e *entry, purpose string, context ...byte) {
 		_ = k.derive(e.secret, purpose, context, func(key []byte) error {
-			keys[name] = hex.EncodeToString(key)
+			add(name, key)
 			return nil
 		})
 	}
-	derived("slot key", r.newest(indexKey), "slot", nil)
+	derived("slot key", r.newest(indexKey), "slot")
 	for f := range *k.tokens.Load() {
-		derived(fmt.Sprintf("token key of field %d", f), r.newest(indexKey), "token", []byte{byte(f >> 8), byte(f)})
+		derived(fmt.Sprintf("token key of field %d", f), r.newest(indexKey), "token", byte(f>>8), byte(f))
 	}
 	for id := range *k.openings.Load() {
-		n := uint32(id)
-		derived(fmt.Sprintf("sealing key %d of epoch %d", n, id>>32), r.find(dataKey, uint32(id>>32)), "sealing",
-			[]byte{byte(n >> 24), byte(n >> 16), byte(n >> 8), byte(n)})
+		epoch, n := uint32(id>>32), uint32(id)
+		derived(fmt.Sprintf("sealing key %d of epoch %d", n, epoch), r.find(dataKey, epoch), "sealing",
+			byte(n>>24), byte(n>>16), byte(n>>8), byte(n))
 	}
 	collect()
 	return keys

@@ -1,0 +1,239 @@
+package keyring
+
+import (
+	"bufio"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"strings"
+	"testing"
+
+	"cloakroom/internal/dumptest"
+	"cloakroom/securemem"
+)
+
+// The promise: whoever dumps the process, as root, finds no key in its memory.
+// A child makes a keyring, uses every call of it and waits; the parent dumps it
+// and looks for every key raw, in hex, as AES and HMAC and SHA-256 make of it.
+
+// childMode tells the test binary, run again, to be the child.
+const childMode = "CLOAKROOM_KEYRING_CHILD"
+
+func TestNoKeyInADump(t *testing.T) {
+	if mode := os.Getenv(childMode); mode != "" {
+		beDumped(t, mode == "leak")
+		return
+	}
+	if testing.Short() {
+		t.Skip("dumps a process twice")
+	}
+	if !securemem.ErasureOn() {
+		t.Skip("keys are wiped from the heap only in builds with GOEXPERIMENT=runtimesecret")
+	}
+	if backend := newTestMemory(t).Status().Backend; backend != securemem.BackendSecretmem {
+		t.Skipf("backend %s does not withstand root; secretmem does", backend)
+	}
+	for _, c := range []struct {
+		mode string
+		leak bool
+	}{{"clean", false}, {"leak", true}} {
+		t.Run(c.mode, func(t *testing.T) {
+			found := dumpChild(t, c.mode)
+			t.Logf("searched %d MiB in %d segments: %v; registers: %v", found.MemoryBytes>>20, found.Segments, found.Memory, found.Registers)
+			if got := len(found.Memory) > 0; got != c.leak {
+				t.Errorf("keys found: %v, want %v", got, c.leak)
+			}
+		})
+	}
+}
+
+// dumpChild runs the child, dumps it and searches the dump.
+func dumpChild(t *testing.T, mode string) dumptest.Found {
+	t.Helper()
+	child := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^TestNoKeyInADump$", "-test.v")
+	child.Env = append(os.Environ(), childMode+"="+mode)
+	child.Stderr = os.Stderr
+	stdin, err := child.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	stdout, err := child.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := child.Start(); err != nil {
+		t.Fatal(err)
+	}
+	patterns := readKeys(t, stdout)
+	core, err := dumptest.Dump(t.Context(), child.Process.Pid, t.TempDir(), "keyring")
+	stdin.Close()
+	_, _ = io.Copy(io.Discard, stdout)
+	if err := child.Wait(); err != nil {
+		t.Errorf("child: %v", err)
+	}
+	if errors.Is(err, dumptest.ErrNoRights) || errors.Is(err, exec.ErrNotFound) {
+		t.Skipf("no dump can be taken here: %v", err)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	found, err := dumptest.ScanCore(core, patterns)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return found
+}
+
+// readKeys reads what the child tells of its keys, up to "ready".
+func readKeys(t *testing.T, from io.Reader) *dumptest.Patterns {
+	t.Helper()
+	patterns := new(dumptest.Patterns)
+	other := patterns.Class("another form of a key", 16)
+	var keys []dumptest.Key
+	for lines := bufio.NewScanner(from); lines.Scan(); {
+		kind, rest, _ := strings.Cut(lines.Text(), " ")
+		if kind == "ready" {
+			if len(keys) < 8 {
+				t.Fatalf("child told %d keys", len(keys))
+			}
+			dumptest.AddKeys(patterns, keys)
+			return patterns
+		}
+		text, name, _ := strings.Cut(rest, " ")
+		b, err := hex.DecodeString(text)
+		if err != nil {
+			continue // a line of the testing package
+		}
+		for i := range b {
+			b[i] = ^b[i]
+		}
+		switch kind {
+		case "key":
+			keys = append(keys, dumptest.Key{Name: name, Bytes: b})
+			patterns.Add(other, padded(b, 0x36))
+			patterns.Add(other, padded(b, 0x5c))
+		case "state":
+			patterns.Add(other, b)
+		}
+	}
+	t.Fatal("child ended before it was ready")
+	return nil
+}
+
+func padded(key []byte, with byte) []byte {
+	b := make([]byte, len(key))
+	for i, c := range key {
+		b[i] = c ^ with
+	}
+	return b
+}
+
+// leaked is where the child of the counter-test leaves a key.
+var leaked []byte
+
+// beDumped is the child: it writes its keys with all bits inverted.
+func beDumped(t *testing.T, leak bool) {
+	cfg := testConfig(t)
+	cfg.Rand, cfg.Now = nil, nil
+	k := newTestKeyring(t, cfg)
+	useEverything(t, k)
+	blob, err := k.Encode()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var other *Keyring
+	blob.Use(func(b []byte) { other, err = Decode(cfg, b) })
+	if err != nil {
+		t.Fatal(err)
+	}
+	blob.Destroy()
+	useEverything(t, other)
+	other.Close()
+
+	tellKeys(k)
+	if leak {
+		k.ring.Load().newest(dataKey).secret.Use(func(b []byte) {
+			leaked = make([]byte, len(b))
+			copy(leaked, b)
+		})
+	}
+	collect()
+	fmt.Println("\nready")
+	_, _ = io.Copy(io.Discard, os.Stdin)
+	t.Log(len(leaked))
+}
+
+func useEverything(t *testing.T, k *Keyring) {
+	var sum [32]byte
+	for round := range 3 {
+		if _, err := k.TokenCipher(2 + 0); err != nil {
+			t.Fatal(err)
+		}
+		_, _, aead, err := k.Sealing(1)
+		if err != nil {
+			t.Fatal(err)
+		}
+		aead.Seal(nil, make([]byte, 12), []byte("text"), nil)
+		if _, err := k.Opening(1, 77); err != nil {
+			t.Fatal(err)
+		}
+		for range 100 {
+			k.RequestMAC(&sum, "context", []byte("part"))
+			k.CredentialMAC(&sum, []byte("token"))
+		}
+		for range 10 {
+			k.Sign("receipt", []byte("message"))
+		}
+		if round == 0 {
+			if err := k.Rotate(); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+}
+
+// tellKeys writes every key, inverted, to stdout.
+func tellKeys(k *Keyring) {
+	tell := func(kind, name string, b []byte) {
+		inverted := make([]byte, len(b))
+		for i, c := range b {
+			inverted[i] = ^c
+		}
+		fmt.Printf("\n%s %x %s\n", kind, inverted, name)
+	}
+	r := k.ring.Load()
+	for i, e := range r.entries {
+		e.secret.Use(func(b []byte) {
+			tell("key", fmt.Sprintf("key %d of purpose %d", i, e.purpose), b)
+			if e.purpose == signingKey {
+				s, prefix := expandSeed(b)
+				tell("state", "scalar", s.Bytes())
+				tell("state", "prefix", prefix[:])
+			}
+		})
+	}
+	derived := func(e *entry, purpose string, context ...byte) {
+		_ = k.derive(e.secret, purpose, context, func(key []byte) error {
+			tell("key", purpose, key)
+			return nil
+		})
+	}
+	derived(r.newest(indexKey), "slot")
+	derived(r.newest(indexKey), "token", 0, 2)
+	for id := range *k.openings.Load() {
+		derived(r.find(dataKey, uint32(id>>32)), "sealing", 0, 0, 0, byte(id))
+	}
+	for _, m := range []*mac{k.request, k.creds} {
+		m.lanes[0].state.Use(func(b []byte) {
+			// The struct (96 bytes), two hashes (120 each) and two saved states
+			// (112 each) lie behind the scratch; a hash begins with its eight
+			// words, a saved state with four bytes and the same, big-endian.
+			for _, at := range []int{96, 216, 336 + 4, 448 + 4} {
+				tell("state", "hash state", b[macScratch+at:macScratch+at+32])
+			}
+		})
+	}
+}
