@@ -26,8 +26,9 @@ type Config struct {
 	// Now dates keys; nil is time.Now.
 	Now func() time.Time
 	// NextSealingNumber takes a number that no node of this cluster has had
-	// and will have. It is called under a lock of the keyring, at the first
-	// seal, after each 2^31 seals and after a rotation, and must not seal.
+	// and will have. It is called at the first seal, after each 2^31 seals and
+	// after a rotation, while other seals wait, so it must not seal; opening
+	// goes on.
 	NextSealingNumber func() (cloakroom.SealingNumber, error)
 
 	// maxSeals and maxOpenings are limits that tests lower.
@@ -65,6 +66,10 @@ type Keyring struct {
 	sealing  atomic.Pointer[sealing] // the one to seal with, nil at first
 	request  *mac                    // under the newest request key
 	creds    *mac                    // under the newest credential key
+
+	// taking is held while a sealing number is taken, which may last; others
+	// can open meanwhile. It comes before mu.
+	taking sync.Mutex
 
 	// mu is held while any of the above is replaced. It is never taken on the
 	// way of a read or a seal that finds its cipher ready.

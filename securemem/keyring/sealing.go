@@ -45,11 +45,8 @@ func (s *sealing) reserve(n int, limit uint64) bool {
 
 // nextSealing replaces the current sealing key, unless somebody else has.
 func (k *Keyring) nextSealing(n int) (*sealing, error) {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	if k.closed {
-		return nil, ErrClosed
-	}
+	k.taking.Lock()
+	defer k.taking.Unlock()
 	old := k.sealing.Load()
 	if old.reserve(n, k.cfg.maxSeals) {
 		return old, nil
@@ -57,6 +54,11 @@ func (k *Keyring) nextSealing(n int) (*sealing, error) {
 	number, err := k.cfg.NextSealingNumber()
 	if err != nil {
 		return nil, err
+	}
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.closed {
+		return nil, ErrClosed
 	}
 	epoch := cloakroom.Epoch(k.ring.Load().newest(dataKey).number)
 	if old != nil && old.epoch == epoch && old.number == number {
