@@ -134,7 +134,7 @@ func (r *arenaRegion) take() unsafe.Pointer {
 	r.taken[group] |= 1 << chunk
 	r.touched[group] = true
 	r.free--
-	return unsafe.Pointer(unsafe.SliceData(r.mem[(group*groupChunks+chunk)*chunkBytes:]))
+	return unsafe.Add(r.mem.at, (group*groupChunks+chunk)*chunkBytes)
 }
 
 // pick returns a random group that fits, or -1.
@@ -155,7 +155,7 @@ func (a *Arena) give(chunk unsafe.Pointer) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	for i, r := range a.regions {
-		if !r.holds(chunk) {
+		if !r.mem.has(chunk) {
 			continue
 		}
 		a.handed -= chunkBytes
@@ -172,7 +172,7 @@ func (a *Arena) give(chunk unsafe.Pointer) {
 // spare reports whether r is empty and another region has room: one empty
 // region stays, so that a store at the edge does not map and unmap all day.
 func (a *Arena) spare(r *arenaRegion) bool {
-	if r.free != len(r.mem)/chunkBytes {
+	if r.free != r.mem.n/chunkBytes {
 		return false
 	}
 	for _, other := range a.regions {
@@ -186,7 +186,7 @@ func (a *Arena) spare(r *arenaRegion) bool {
 // give marks a chunk free and returns an emptied group to the kernel, if it is
 // not the only one that is empty and warm.
 func (r *arenaRegion) give(chunk unsafe.Pointer) {
-	at := int((uintptr(chunk) - r.base()) / chunkBytes)
+	at := int((uintptr(chunk) - r.mem.addr()) / chunkBytes)
 	group, bit := at/groupChunks, uint16(1)<<(at%groupChunks)
 	if r.taken[group]&bit == 0 {
 		panic("securemem: chunk given back twice")
@@ -198,7 +198,7 @@ func (r *arenaRegion) give(chunk unsafe.Pointer) {
 	}
 	for i := range r.groups {
 		if i != group && r.touched[i] && r.taken[i] == 0 {
-			discard(r.mem[group*groupBytes : (group+1)*groupBytes])
+			discard(r.mem.bytes()[group*groupBytes : (group+1)*groupBytes])
 			r.touched[group] = false
 			return
 		}

@@ -51,7 +51,7 @@ func (b *Buffer) Release() {
 	}
 	whole := unsafe.Slice((*byte)(b.at), leafBytes<<b.order)
 	clear(whole)
-	leaf := (uintptr(b.at) - uintptr(unsafe.Pointer(unsafe.SliceData(b.pool.mem)))) / leafBytes
+	leaf := (uintptr(b.at) - b.pool.mem.addr()) / leafBytes
 	b.at = nil
 	b.pool.give(int32(leaf), b.order)
 }

@@ -3,7 +3,6 @@ package securemem
 import (
 	"crypto/aes"
 	"crypto/cipher"
-	"errors"
 	"fmt"
 )
 
@@ -19,8 +18,6 @@ const (
 var (
 	errKeyLength   = fmt.Errorf("key must have %d bytes", KeyBytes)
 	errNonceLength = fmt.Errorf("nonce must have %d bytes", NonceBytes)
-	// ErrOpen is the one answer to a sealed message that does not open.
-	ErrOpen = errors.New("sealed message does not open")
 )
 
 // AEAD is AES-256-GCM whose key schedule lies in the key region only. Seal and
@@ -29,8 +26,12 @@ var (
 // hot loop. It prints as "[secret]".
 type AEAD struct {
 	concealed
-	state cipher.AEAD // behind it: guarded memory
-	free  func()
+	// Method values of the moved state. They are not an interface because fmt,
+	// given a wrong verb and a holder of a private AEAD, follows one of those
+	// and prints the round keys; of a func it prints the address.
+	seal func(dst, nonce, plaintext, ad []byte) []byte
+	open func(dst, nonce, sealed, ad []byte) ([]byte, error)
+	free func()
 }
 
 // NewAEAD expands key (32 bytes) inside [Do], moves the state into the key
@@ -66,31 +67,33 @@ func (m *Memory) newAEAD(key []byte) (*AEAD, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &AEAD{state: moved.(cipher.AEAD), free: func() { m.keys.give(mem) }}, nil
+	state := moved.(cipher.AEAD)
+	return &AEAD{seal: state.Seal, open: state.Open, free: func() { m.keys.give(mem) }}, nil
 }
 
 // Seal appends the ciphertext and tag of plaintext to dst. nonce has 12 bytes
 // and is never used twice under one key. It panics on another nonce length.
 func (a *AEAD) Seal(dst, nonce, plaintext, ad []byte) []byte {
-	return a.state.Seal(dst, nonce, plaintext, ad)
+	return a.seal(dst, nonce, plaintext, ad)
 }
 
-// Open appends the plaintext of sealed to dst. On failure it returns an error
-// and dst's spare room is wiped; sealed[:0] may be dst.
+// Open appends the plaintext of sealed to dst. It fails on another nonce length
+// and on anything that was not sealed like this; then what it wrote into dst's
+// spare room is wiped. dst may be sealed[:0].
 func (a *AEAD) Open(dst, nonce, sealed, ad []byte) ([]byte, error) {
 	if len(nonce) != NonceBytes {
 		return nil, errNonceLength
 	}
-	return a.state.Open(dst, nonce, sealed, ad)
+	return a.open(dst, nonce, sealed, ad)
 }
 
 // Destroy wipes the state. The caller makes sure that nobody uses it any more:
 // a later use panics. A second call does nothing.
 func (a *AEAD) Destroy() {
-	if a.state == nil {
+	if a.open == nil {
 		return
 	}
-	a.state = nil // a wiped state would go on sealing, under a key of zeros
+	a.seal, a.open = nil, nil // a wiped state would go on sealing, under a key of zeros
 	a.free()
 }
 
@@ -98,8 +101,8 @@ func (a *AEAD) Destroy() {
 // only. It is safe for concurrent use and prints as "[secret]".
 type Block struct {
 	concealed
-	state cipher.Block // behind it: guarded memory
-	free  func()
+	encrypt, decrypt func(dst, src []byte) // method values, as in AEAD
+	free             func()
 }
 
 // NewBlock expands key (32 bytes) like [Memory.NewAEAD].
@@ -124,14 +127,15 @@ func (m *Memory) newBlock(key []byte) (*Block, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Block{state: moved.(cipher.Block), free: func() { m.keys.give(mem) }}, nil
+	state := moved.(cipher.Block)
+	return &Block{encrypt: state.Encrypt, decrypt: state.Decrypt, free: func() { m.keys.give(mem) }}, nil
 }
 
 // Encrypt encrypts one block of 16 bytes; dst and src may be the same.
-func (b *Block) Encrypt(dst, src []byte) { b.state.Encrypt(dst, src) }
+func (b *Block) Encrypt(dst, src []byte) { b.encrypt(dst, src) }
 
 // Decrypt decrypts one block of 16 bytes; dst and src may be the same.
-func (b *Block) Decrypt(dst, src []byte) { b.state.Decrypt(dst, src) }
+func (b *Block) Decrypt(dst, src []byte) { b.decrypt(dst, src) }
 
 // EncryptAll encrypts src block by block (ECB: each block on its own, which is
 // right for ids that are random and distinct and for nothing else). Both have
@@ -141,16 +145,16 @@ func (b *Block) EncryptAll(dst, src []byte) {
 		panic("securemem: EncryptAll needs whole blocks and equal lengths")
 	}
 	for i := 0; i < len(src); i += aes.BlockSize {
-		b.state.Encrypt(dst[i:i+aes.BlockSize], src[i:i+aes.BlockSize])
+		b.encrypt(dst[i:i+aes.BlockSize], src[i:i+aes.BlockSize])
 	}
 }
 
 // Destroy wipes the state. The caller makes sure that nobody uses it any more:
 // a later use panics. A second call does nothing.
 func (b *Block) Destroy() {
-	if b.state == nil {
+	if b.encrypt == nil {
 		return
 	}
-	b.state = nil
+	b.encrypt, b.decrypt = nil, nil
 	b.free()
 }

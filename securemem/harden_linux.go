@@ -85,7 +85,7 @@ func readMappings() (mappings, error) {
 
 // missing names what the kernel does not say about a region, "" if nothing.
 func (all mappings) missing(reg *region, want []string) string {
-	at, end := reg.base(), reg.base()+uintptr(len(reg.mem))
+	at, end := reg.mem.addr(), reg.mem.addr()+uintptr(reg.mem.n)
 	for _, m := range all { // in order of address
 		if m.to <= at || m.from >= end {
 			continue
@@ -134,7 +134,7 @@ func readThroughKernel(reg *region) (int, error) {
 	defer func() { _ = file.Close() }()
 	scratch := make([]byte, 64)
 	defer clear(scratch)
-	return file.ReadAt(scratch, int64(reg.base()))
+	return file.ReadAt(scratch, int64(reg.mem.addr()))
 }
 
 func checkDumpable() Check {

@@ -17,14 +17,14 @@ const granule = 64
 // bookkeeping, one bit a granule, lies on the Go heap and holds nothing secret.
 // It is safe for concurrent use.
 type keyHeap struct {
-	mem []byte
+	mem span
 
 	mu   sync.Mutex
 	used []uint64 // bit set: granule taken
 }
 
 func newKeyHeap(mem []byte) *keyHeap {
-	return &keyHeap{mem: mem, used: make([]uint64, (len(mem)/granule+63)/64)}
+	return &keyHeap{mem: spanOf(mem), used: make([]uint64, (len(mem)/granule+63)/64)}
 }
 
 // take returns n zeroed bytes at a multiple of 64, from a random position on.
@@ -32,23 +32,23 @@ func (h *keyHeap) take(n int) ([]byte, error) {
 	want := (n + granule - 1) / granule
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	all := len(h.mem) / granule
+	all := h.mem.n / granule
 	start := rand.IntN(all)
 	at, ok := h.findRun(start, all, want)
 	if !ok {
 		at, ok = h.findRun(0, min(all, start+want), want)
 	}
 	if !ok {
-		return nil, fmt.Errorf("key memory of %d bytes has no room for %d more: %w", len(h.mem), n, cloakroom.ErrMemoryFull)
+		return nil, fmt.Errorf("key memory of %d bytes has no room for %d more: %w", h.mem.n, n, cloakroom.ErrMemoryFull)
 	}
 	h.mark(at, want, true)
-	return h.mem[at*granule : at*granule+n : at*granule+n], nil
+	return h.mem.bytes()[at*granule : at*granule+n : at*granule+n], nil
 }
 
 // give wipes what take returned and takes it back.
 func (h *keyHeap) give(b []byte) {
 	clear(b)
-	at := int(uintptr(unsafe.Pointer(unsafe.SliceData(b)))-uintptr(unsafe.Pointer(unsafe.SliceData(h.mem)))) / granule
+	at := int(uintptr(unsafe.Pointer(unsafe.SliceData(b)))-h.mem.addr()) / granule
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.mark(at, (len(b)+granule-1)/granule, false)

@@ -68,7 +68,7 @@ func (m *Memory) mapAll(cfg Config, p plan) error {
 	if err != nil {
 		return err
 	}
-	m.keys = newKeyHeap(keys.mem)
+	m.keys = newKeyHeap(keys.mem.bytes())
 	if err := m.testCiphers(); err != nil {
 		return err
 	}
@@ -76,7 +76,7 @@ func (m *Memory) mapAll(cfg Config, p plan) error {
 	if err != nil {
 		return err
 	}
-	m.pool = newPool(pool.mem)
+	m.pool = newPool(pool.mem.bytes())
 	m.arena, err = newArena(m, cfg.Limit, p.arena, cfg.Lock != LockRequired)
 	return err
 }
@@ -132,8 +132,8 @@ func (m *Memory) MapPlain(purpose string, n int) ([]byte, error) {
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.plain[unsafe.Pointer(unsafe.SliceData(reg.mem))] = reg
-	return reg.mem[:n:n], nil
+	m.plain[reg.mem.at] = reg
+	return reg.mem.bytes()[:n:n], nil
 }
 
 // UnmapPlain wipes and unmaps what [Memory.MapPlain] returned; b must start

@@ -28,7 +28,7 @@ func largestBlock(n int) int {
 //
 // Pool is safe for concurrent use.
 type Pool struct {
-	mem   []byte
+	mem   span
 	order int // of the largest buffer
 
 	mu      sync.Mutex
@@ -56,7 +56,7 @@ type PoolStats struct {
 
 func newPool(mem []byte) *Pool {
 	order := orderFor(largestBlock(len(mem)))
-	return &Pool{mem: mem, order: order, blocks: newBuddy(len(mem)/leafBytes, order)}
+	return &Pool{mem: spanOf(mem), order: order, blocks: newBuddy(len(mem)/leafBytes, order)}
 }
 
 // MaxBuffer is the largest buffer one request may have, in bytes.
@@ -77,7 +77,7 @@ func (p *Pool) Get(ctx context.Context, n int) (*Buffer, error) {
 	if err != nil {
 		return nil, fmt.Errorf("get buffer: %w", err)
 	}
-	at := unsafe.Pointer(unsafe.SliceData(p.mem[int(leaf)*leafBytes:]))
+	at := unsafe.Add(p.mem.at, int(leaf)*leafBytes)
 	return &Buffer{pool: p, at: at, n: n, order: order}, nil
 }
 
@@ -174,5 +174,5 @@ func (p *Pool) close() {
 func (p *Pool) Stats() PoolStats {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return PoolStats{Total: len(p.mem), InUse: p.inUse, Waiting: len(p.waiting), Refused: p.refused}
+	return PoolStats{Total: p.mem.n, InUse: p.inUse, Waiting: len(p.waiting), Refused: p.refused}
 }

@@ -16,7 +16,7 @@ const (
 	plainPages protection = iota
 	// hugePages are plainPages for which the kernel is asked for 2 MiB pages.
 	hugePages
-	// lockedPages are plainPages locked into RAM as they are touched.
+	// lockedPages are hugePages locked into RAM as they are touched.
 	lockedPages
 	// secretPages are memfd_secret(2) pages: locked, and outside the kernel's
 	// direct map, so that not even root reads them from outside.
@@ -32,24 +32,16 @@ func (p protection) locked() bool { return p >= lockedPages }
 //
 //	PROT_NONE page | (alignment) | mem | (rest) | PROT_NONE page
 type region struct {
-	mem     []byte
+	mem     span
 	purpose string
 	how     protection
 	release func() error // unmaps; mem is wiped before
 }
 
-// base is the address of the first byte.
-func (r *region) base() uintptr { return uintptr(unsafe.Pointer(unsafe.SliceData(r.mem))) }
-
-// holds reports whether p points into the region.
-func (r *region) holds(p unsafe.Pointer) bool {
-	return uintptr(p)-r.base() < uintptr(len(r.mem))
-}
-
 // close wipes and unmaps the region. Any pointer into it faults from now on.
 func (r *region) close() error {
-	clear(r.mem)
-	r.mem = nil
+	clear(r.mem.bytes())
+	r.mem = span{}
 	return r.release()
 }
 
@@ -72,7 +64,7 @@ func mapRegion(purpose string, n, align int, how protection) (*region, error) {
 		_ = unmap()
 		return nil, fmt.Errorf("map %d bytes for %s: %w", n, purpose, err)
 	}
-	return &region{mem: unsafe.Slice((*byte)(at), n), purpose: purpose, how: how, release: unmap}, nil
+	return &region{mem: span{at: at, n: n}, purpose: purpose, how: how, release: unmap}, nil
 }
 
 // fillRegion maps readable pages over the reservation at p and advises the

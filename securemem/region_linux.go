@@ -47,8 +47,8 @@ func advise(mem []byte, how protection) error {
 	if err := unix.Madvise(mem, unix.MADV_DONTFORK); err != nil {
 		return fmt.Errorf("madvise MADV_DONTFORK: %w", err)
 	}
-	if how == hugePages {
-		// A kernel without transparent huge pages answers EINVAL: slower, not wrong.
+	if how == hugePages || how == lockedPages {
+		// Dependent random reads were 15 % faster (DESIGN.md). A kernel without transparent huge pages answers EINVAL: slower, not wrong.
 		_ = unix.Madvise(mem, unix.MADV_HUGEPAGE)
 	}
 	return nil

@@ -24,5 +24,5 @@ func mapMemguard(purpose string, n int) (reg *region, err error) {
 		return nil, fmt.Errorf("map %d bytes for %s: %w", n, purpose, err)
 	}
 	release := func() error { buf.Destroy(); return nil }
-	return &region{mem: buf.Bytes(), purpose: purpose, how: memguardPages, release: release}, nil
+	return &region{mem: spanOf(buf.Bytes()), purpose: purpose, how: memguardPages, release: release}, nil
 }

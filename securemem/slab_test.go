@@ -7,21 +7,6 @@ import (
 	"time"
 )
 
-// openTest opens guarded memory for a test.
-func openTest(t testing.TB, cfg Config) *Memory {
-	t.Helper()
-	m, err := Open(cfg)
-	if err != nil {
-		t.Fatalf("open: %v", err)
-	}
-	t.Cleanup(func() {
-		if err := m.Close(); err != nil {
-			t.Errorf("close: %v", err)
-		}
-	})
-	return m
-}
-
 // TestSlabAgainstModel runs random operations against a map.
 func TestSlabAgainstModel(t *testing.T) {
 	seed := uint64(time.Now().UnixNano())

@@ -31,9 +31,9 @@ func (m *Memory) Status() Status {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	for reg := range m.regions {
-		s.Mapped[reg.purpose] += int64(len(reg.mem))
+		s.Mapped[reg.purpose] += int64(reg.mem.n)
 		if reg.how.locked() {
-			s.Locked[reg.purpose] += int64(len(reg.mem))
+			s.Locked[reg.purpose] += int64(reg.mem.n)
 		}
 	}
 	s.Hardening = append(s.Hardening, m.hardening...)
