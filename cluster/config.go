@@ -1,0 +1,108 @@
+package cluster
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"time"
+
+	"cloakroom"
+	"cloakroom/cluster/directory"
+)
+
+// Clock tells the time. In this room nothing else does.
+type Clock interface {
+	Now() time.Time
+	After(d time.Duration) <-chan time.Time
+}
+
+// Config is what a cluster is made from. A field without a default must be
+// given.
+type Config struct {
+	Node       string             // this node's name
+	ClusterID  directory.ID       // random, not zero
+	Shards     int                // data shards, 1 to 64; default 16; fixed for the cluster's life
+	Generation uint32             // of all groups; default 1
+	Settings   directory.Settings // default: one voter, recovery mode none, lease 3 s
+
+	Clock  Clock
+	Rand   io.Reader    // for replica identities
+	Logger *slog.Logger // default: none
+
+	// Machine makes the state of a shard; see [StateMachine].
+	Machine func(cloakroom.ShardID) (Machine, error)
+	// SealBatch and OpenBatch append to dst; group is the shard's number.
+	SealBatch func(dst []byte, group, generation uint32, batch []byte) ([]byte, error)
+	OpenBatch func(dst []byte, group, generation uint32, sealed []byte) ([]byte, error)
+
+	// MapLog and UnmapLog hand out off-heap memory for logs.
+	MapLog   func(n int) ([]byte, error)
+	UnmapLog func(mem []byte)
+	// LogBudget and DirectoryLogBudget bound the log of one group in memory,
+	// in bytes; defaults 64 MiB and a sixteenth of LogBudget, at least 1 MiB.
+	LogBudget, DirectoryLogBudget int
+
+	// RecordMemory returns the free and all bytes of record memory. Below a
+	// tenth deposits are refused. Default: never.
+	RecordMemory func() (free, limit int64)
+	// QueueBytes bounds the commands that wait for one shard; default 8 MiB.
+	QueueBytes int
+}
+
+const (
+	defaultShards    = 16
+	defaultLogBudget = 64 << 20
+	defaultQueue     = 8 << 20
+	minDirectoryLog  = 1 << 20
+)
+
+// check fills defaults and reports every fault.
+func (c *Config) check() error {
+	c.fill()
+	var faults []error
+	fault := func(bad bool, text string) {
+		if bad {
+			faults = append(faults, errors.New("cluster: "+text))
+		}
+	}
+	fault(c.Node == "", "Node is missing")
+	fault(c.ClusterID == directory.ID{}, "ClusterID is missing")
+	fault(c.Shards < 1 || c.Shards > cloakroom.MaxShards, fmt.Sprintf("Shards must be 1 to %d", cloakroom.MaxShards))
+	fault(c.Clock == nil, "Clock is missing")
+	fault(c.Rand == nil, "Rand is missing")
+	fault(c.Machine == nil, "Machine is missing")
+	fault(c.SealBatch == nil || c.OpenBatch == nil, "SealBatch and OpenBatch are needed")
+	fault(c.MapLog == nil || c.UnmapLog == nil, "MapLog and UnmapLog are needed")
+	fault(c.LogBudget < minDirectoryLog, fmt.Sprintf("LogBudget is under %d bytes", minDirectoryLog))
+	fault(c.QueueBytes < cloakroom.MaxEntryBytes, fmt.Sprintf("QueueBytes is under %d", cloakroom.MaxEntryBytes))
+	return errors.Join(faults...)
+}
+
+// fill puts the defaults in.
+func (c *Config) fill() {
+	if c.Shards == 0 {
+		c.Shards = defaultShards
+	}
+	if c.Generation == 0 {
+		c.Generation = 1
+	}
+	if c.Settings == (directory.Settings{}) {
+		c.Settings = directory.Settings{Replication: 1, RecoveryMode: "none", LeaseMillis: 3000}
+	}
+	if c.Logger == nil {
+		c.Logger = slog.New(slog.DiscardHandler)
+	}
+	if c.LogBudget == 0 {
+		c.LogBudget = defaultLogBudget
+	}
+	if c.DirectoryLogBudget == 0 {
+		c.DirectoryLogBudget = max(c.LogBudget/16, minDirectoryLog)
+	}
+	if c.QueueBytes == 0 {
+		c.QueueBytes = defaultQueue
+	}
+	if c.RecordMemory == nil {
+		c.RecordMemory = func() (free, limit int64) { return 1, 1 }
+	}
+}

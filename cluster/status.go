@@ -1,0 +1,33 @@
+package cluster
+
+import "cloakroom/cluster/replica"
+
+// Status is what an operator sees of the groups of this process.
+type Status struct {
+	Ready     bool // every group leads and none is parked
+	Directory replica.Status
+	Shards    []ShardStatus // none before Start has returned
+}
+
+// ShardStatus is one shard's.
+type ShardStatus struct {
+	replica.Status
+	QueueBytes int // commands that wait
+}
+
+// Status returns where every group stands.
+func (c *Cluster) Status() Status {
+	s := Status{Directory: c.desk.replica.Status()}
+	s.Ready = s.Directory.Leading
+	shards := c.ready.Load()
+	if shards == nil {
+		s.Ready = false
+		return s
+	}
+	for _, shard := range *shards {
+		status := ShardStatus{Status: shard.replica.Status(), QueueBytes: shard.queue.size()}
+		s.Ready = s.Ready && status.Leading
+		s.Shards = append(s.Shards, status)
+	}
+	return s
+}
