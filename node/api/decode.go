@@ -1,6 +1,7 @@
 package api
 
 import (
+	"encoding/binary"
 	"errors"
 	"math/rand/v2"
 	"strconv"
@@ -171,11 +172,7 @@ next:
 }
 
 func hash(id *cloakroom.Pseudonym) uint64 {
-	var a, b uint64
-	for i := range 8 {
-		a = a<<8 | uint64(id[i])
-		b = b<<8 | uint64(id[i+8])
-	}
+	a, b := binary.NativeEndian.Uint64(id[:8]), binary.NativeEndian.Uint64(id[8:])
 	h := (a ^ hashSeed) * 0x9e3779b97f4a7c15
 	return (h ^ h>>32 ^ b) * hashSeed
 }
