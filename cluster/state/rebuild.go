@@ -1,0 +1,82 @@
+package state
+
+import (
+	"encoding/binary"
+
+	"cloakroom"
+	"cloakroom/securemem"
+)
+
+// entry is one index entry with its whole token.
+type entry struct {
+	token  cloakroom.Token
+	ref    securemem.Ref
+	expiry uint32 // of a living subject that expires, else 0
+	mark   mark
+}
+
+// entries reads the entries of a bucket with their tokens into dst: twelve
+// slots at once, so that their cache misses overlap.
+func (b *bucket) entries(slab *securemem.Slab, dst *[bucketEntries]entry) []entry {
+	n := 0
+	for i := range bucketEntries {
+		ref := b.ref(i)
+		if ref == 0 {
+			continue
+		}
+		slot, m := slab.Bytes(ref), b.mark(i)
+		e := &dst[n]
+		*e = entry{token: slotToken(slot, b.tag(i)), ref: ref, mark: m}
+		if m&subject != 0 {
+			e.expiry = livingExpiry(slotRecord(slot, m))
+		}
+		n++
+	}
+	return dst[:n]
+}
+
+// covers reports whether a token starts with the first depth bits of prefix.
+func covers(prefix uint32, depth uint8, token *cloakroom.Token) bool {
+	return (binary.BigEndian.Uint32(token[0:4])^prefix)>>(32-depth) == 0
+}
+
+// countIn counts the entries whose token starts with the prefix.
+func (s *segment) countIn(slab *securemem.Slab, prefix uint32, depth uint8) int {
+	var buf [bucketEntries]entry
+	n := 0
+	for b := range s.buckets {
+		for _, e := range s.bucket(b).entries(slab, &buf) {
+			if covers(prefix, depth, &e.token) {
+				n++
+			}
+		}
+	}
+	return n
+}
+
+// insertFrom inserts those entries of another segment that belong here. It
+// returns false if one finds no room.
+func (s *segment) insertFrom(slab *securemem.Slab, from *segment) bool {
+	var buf [bucketEntries]entry
+	for b := range from.buckets {
+		for _, e := range from.bucket(b).entries(slab, &buf) {
+			if !covers(s.prefix, s.depth, &e.token) {
+				continue
+			}
+			if !s.insert(slab, &e.token, spread(&e.token), e.ref, e.mark) {
+				return false
+			}
+			s.expires(e.expiry)
+		}
+	}
+	return true
+}
+
+// appendEntries appends all entries of the segment, in no order.
+func (s *segment) appendEntries(slab *securemem.Slab, dst []entry) []entry {
+	var buf [bucketEntries]entry
+	for b := range s.buckets {
+		dst = append(dst, s.bucket(b).entries(slab, &buf)...)
+	}
+	return dst
+}
