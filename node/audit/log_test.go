@@ -2,6 +2,7 @@ package audit_test
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"errors"
 	"sync"
@@ -220,6 +221,7 @@ func TestFullDiskCountsWhenTold(t *testing.T) {
 			t.Errorf("stats %+v", s)
 		}
 		closeLog(t, log)
+		write(t, log, cloakroom.ErrAuditUnavailable) // closed is not failed
 	})
 }
 
@@ -262,6 +264,25 @@ func TestHangingWriteHoldsNoRequestForEver(t *testing.T) {
 		close(release)
 		synctest.Wait()
 		write(t, log, nil)
+		closeLog(t, log)
+	})
+}
+
+func TestRequestThatIsCalledOffStopsWaiting(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		release := make(chan struct{})
+		f := &faulty{room: -1, hang: release}
+		log := open(t, f, audit.Config{})
+		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Millisecond)
+		defer cancel()
+		start, entry := time.Now(), sample()
+		err := log.Write(ctx, &entry)
+		if waited := time.Since(start); waited != 10*time.Millisecond || !errors.Is(err, cloakroom.ErrAuditUnavailable) {
+			t.Errorf("Write = %v after %v, want ErrAuditUnavailable after 10ms", err, waited)
+		}
+		f.set(func(f *faulty) { f.hang = nil })
+		close(release)
+		write(t, log, nil) // one who gave up early does not stop the others
 		closeLog(t, log)
 	})
 }

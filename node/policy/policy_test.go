@@ -94,6 +94,11 @@ func TestDecide(t *testing.T) {
 			req: policy.Request{Action: policy.Deposit, Fields: policy.NewFields(name, email)}, err: cloakroom.ErrDenied},
 		{name: "an update with one field outside the grant",
 			req: policy.Request{Action: policy.Update, Fields: policy.NewFields(name, email)}, err: cloakroom.ErrDenied},
+		{name: "an update names no domain",
+			req:  policy.Request{Action: policy.Update, Fields: policy.NewFields(name), Domain: 8},
+			want: policy.Decision{Fields: policy.NewFields(name)}},
+		{name: "an erasure for a purpose outside the schema",
+			req: policy.Request{Action: policy.Erase, Purpose: policy.UnknownPurpose()}, err: cloakroom.ErrPurpose},
 		{name: "an erasure names no field", req: policy.Request{Action: policy.Erase}},
 
 		{name: "the last second of the grant", now: 999, req: policy.Request{Action: policy.Erase}},
