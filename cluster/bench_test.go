@@ -2,6 +2,7 @@ package cluster
 
 import (
 	"fmt"
+	"runtime"
 	"syscall"
 	"testing"
 	"time"
@@ -65,7 +66,7 @@ func BenchmarkDeposits(b *testing.B) {
 	for _, clients := range []int{1, 64, 512} {
 		b.Run(fmt.Sprint(clients), func(b *testing.B) {
 			r := open(b, sinks)
-			b.SetParallelism(clients / 2)
+			b.SetParallelism(max(1, clients/runtime.GOMAXPROCS(0)))
 			b.ReportAllocs()
 			b.ResetTimer()
 			begin := time.Now()

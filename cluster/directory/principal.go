@@ -11,20 +11,23 @@ type Action string
 
 // The actions.
 const (
-	ActionDeposit Action = "deposit" // create, replace and change subjects
-	ActionResolve Action = "resolve"
-	ActionErase   Action = "erase"
-	ActionSchema  Action = "schema"  // change the schema
-	ActionStatus  Action = "status"  // see the state of node and cluster
-	ActionMetrics Action = "metrics" // scrape metrics
-	ActionAccess  Action = "access"  // create and revoke principals
-	ActionOperate Action = "operate" // snapshots, nodes, seal
+	Deposit     Action = "deposit"      // create or replace a subject
+	Update      Action = "update"       // change some fields of a subject
+	Resolve     Action = "resolve"      // turn many pseudonyms into values
+	Read        Action = "read"         // get one subject
+	Erase       Action = "erase"        // remove a subject for good
+	SchemaRead  Action = "schema-read"  // see the declared fields
+	SchemaWrite Action = "schema-write" // declare fields
+	Status      Action = "status"       // see how the node is
+	Metrics     Action = "metrics"      // scrape the metrics
+	Access      Action = "access"       // make and revoke principals
+	Operate     Action = "operate"      // snapshots, nodes, seal
 )
 
 // Actions lists every action there is.
 func Actions() []Action {
-	return []Action{ActionDeposit, ActionResolve, ActionErase, ActionSchema,
-		ActionStatus, ActionMetrics, ActionAccess, ActionOperate}
+	return []Action{Deposit, Update, Resolve, Read, Erase, SchemaRead, SchemaWrite,
+		Status, Metrics, Access, Operate}
 }
 
 // Form is how much of a value a grant shows at most.
@@ -43,8 +46,8 @@ const (
 	MaxPrincipals = 10_000
 	// MaxDomains bounds the domains of a cluster.
 	MaxDomains = 1024
-	// MaxListed bounds every list inside a grant or a field.
-	MaxListed = 1024
+	// MaxPurposes bounds the distinct purposes that a schema or a grant names.
+	MaxPurposes = 63
 )
 
 // Principal is somebody who may call.
@@ -90,7 +93,7 @@ func (p *Principal) fault(v *View) string {
 		return "the form must be plain or masked"
 	case g.Expires < 0:
 		return "the expiry is negative"
-	case len(g.Purposes) > MaxListed || !allValid(g.Purposes):
+	case len(g.Purposes) > MaxPurposes || !allValid(g.Purposes):
 		return "malformed list of purposes"
 	}
 	for _, a := range g.Actions {

@@ -162,7 +162,7 @@ func (f *Field) fault() string {
 		return "max_retention must not be negative"
 	case f.Number != 0 && f.Number < cloakroom.FirstField:
 		return "has a reserved number"
-	case len(f.Purposes) > MaxListed || !allValid(f.Purposes):
+	case !allValid(f.Purposes):
 		return "has a malformed list of purposes"
 	}
 	return ""
@@ -172,8 +172,12 @@ func (f *Field) fault() string {
 func clashes(fields []Field) []string {
 	var faults []string
 	live := make(map[string]bool, len(fields))
+	purposes := make(map[string]bool)
 	for i := range fields {
 		f := &fields[i]
+		for _, p := range f.Purposes {
+			purposes[p] = true
+		}
 		if f.Retired {
 			continue
 		}
@@ -181,6 +185,9 @@ func clashes(fields []Field) []string {
 			faults = append(faults, fmt.Sprintf("the name %s is used by two fields", f.Name))
 		}
 		live[f.Name] = true
+	}
+	if len(purposes) > MaxPurposes {
+		faults = append(faults, fmt.Sprintf("more than %d purposes, those of retired fields included", MaxPurposes))
 	}
 	if len(fields) > cloakroom.MaxFields {
 		faults = append(faults, fmt.Sprintf("more than %d fields, retired ones included", cloakroom.MaxFields))

@@ -64,8 +64,8 @@ func (m *Machine) Restore(r io.Reader) error {
 	if err := json.Unmarshal(data[1:], &image); err != nil {
 		return fmt.Errorf("restore directory: %w", cloakroom.ErrMalformed)
 	}
-	if image.View == nil || image.View.Schema == nil || image.View.SlotTable == nil {
-		return fmt.Errorf("restore directory: incomplete: %w", cloakroom.ErrMalformed)
+	if fault := image.View.fault(); fault != "" {
+		return fmt.Errorf("restore directory: %s: %w", fault, cloakroom.ErrMalformed)
 	}
 	var again bytes.Buffer
 	if _, err := image.WriteTo(&again); err != nil || !bytes.Equal(again.Bytes(), data) {
@@ -75,4 +75,33 @@ func (m *Machine) Restore(r io.Reader) error {
 	m.index, m.hash = image.Index, image.Hash
 	m.view.Store(image.View.indexed())
 	return nil
+}
+
+// fault returns what is wrong with a decoded view, or "". It looks at what
+// look-ups rely on.
+func (v *View) fault() string {
+	if v == nil || v.Schema == nil || v.SlotTable == nil {
+		return "incomplete"
+	}
+	for i := range v.Schema.Fields {
+		if i > 0 && v.Schema.Fields[i].Number <= v.Schema.Fields[i-1].Number {
+			return "fields out of order"
+		}
+	}
+	for i, p := range v.Principals {
+		if p == nil || i > 0 && p.Name <= v.Principals[i-1].Name {
+			return "principals out of order"
+		}
+	}
+	for i, d := range v.Domains {
+		if int(d.Number) != i {
+			return "domains out of order"
+		}
+	}
+	for _, shard := range v.SlotTable {
+		if int(shard) >= max(len(v.Shards), 1) {
+			return "a slot names an unknown shard"
+		}
+	}
+	return ""
 }

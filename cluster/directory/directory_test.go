@@ -1,0 +1,450 @@
+package directory
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"math"
+	"reflect"
+	"slices"
+	"strings"
+	"testing"
+
+	"cloakroom"
+)
+
+func initCommand(shards int) *Command {
+	init := &Init{ClusterID: ID{1, 2}, Settings: Settings{Replication: 1, RecoveryMode: "none", LeaseMillis: 3000}}
+	for i := range shards {
+		name := fmt.Sprint(i)
+		init.Shards = append(init.Shards, ShardInfo{ID: cloakroom.ShardID(i), Generation: 1,
+			Replicas: []ReplicaInfo{{ID: "r" + name, Address: "a" + name, Node: "n1", Voter: true}}})
+	}
+	return &Command{Init: init}
+}
+
+// ledger feeds a machine and remembers what it was fed.
+type ledger struct {
+	*Machine
+	t     testing.TB
+	fed   [][]byte
+	index uint64
+}
+
+func newLedger(t testing.TB) *ledger {
+	l := &ledger{Machine: New(), t: t}
+	l.want(Done, initCommand(4))
+	return l
+}
+
+// do applies a command.
+func (l *ledger) do(cmd *Command) Result {
+	l.t.Helper()
+	data, err := cmd.Append(nil)
+	if err != nil {
+		l.t.Fatalf("encode: %v", err)
+	}
+	l.index++
+	l.fed = append(l.fed, data)
+	return l.Apply(l.index, data)
+}
+
+// want applies a command and checks its code, and that a refusal changed nothing.
+func (l *ledger) want(code Code, cmd *Command) Result {
+	l.t.Helper()
+	before := l.Load()
+	got := l.do(cmd)
+	if got.Code != code {
+		l.t.Fatalf("code: got %d (%s), want %d", got.Code, got.Detail, code)
+	}
+	if code != Done && l.Load() != before {
+		l.t.Fatalf("a refused command changed the view")
+	}
+	if code == Done && (l.Load().Epoch != before.Epoch+1 || got.Epoch != before.Epoch+1) {
+		l.t.Fatalf("epoch: got %d and %d, want %d", l.Load().Epoch, got.Epoch, before.Epoch+1)
+	}
+	return got
+}
+
+func schema(epoch uint32, fields ...Field) *Command {
+	return &Command{SetSchema: &SetSchema{ExpectedEpoch: epoch, Fields: fields}}
+}
+
+func text(name string) Field { return Field{Name: name, Type: Text} }
+
+func numbers(s *Schema) string {
+	var out []string
+	for _, f := range s.Fields {
+		mark := ""
+		if f.Retired {
+			mark = "-"
+		}
+		out = append(out, fmt.Sprintf("%s%s=%d", mark, f.Name, f.Number))
+	}
+	return strings.Join(out, " ")
+}
+
+func TestFieldNumbersAreNeverUsedTwice(t *testing.T) {
+	l := newLedger(t)
+	l.want(Done, schema(0, text("name"), text("email")))
+	l.want(Done, schema(1, text("name"), text("phone"))) // email retires
+	l.want(Done, schema(2, text("name"), text("email"))) // a new email, phone retires
+	if got, want := numbers(l.Load().Schema), "name=2 -email=3 -phone=4 email=5"; got != want {
+		t.Fatalf("fields: got %s, want %s", got, want)
+	}
+	if f := l.Load().Schema.Field([]byte("email")); f == nil || f.Number != 5 || f.MaxBytes != 1024 {
+		t.Errorf("live email: %+v", f)
+	}
+	if l.Load().Schema.Field([]byte("phone")) != nil {
+		t.Error("a retired field is found by its name")
+	}
+	if f := l.Load().Schema.Number(3); f == nil || !f.Retired {
+		t.Errorf("field 3: %+v, want the retired email", f)
+	}
+	if f := l.Load().Schema.Number(6); f != nil {
+		t.Errorf("field 6: %+v, want none", f)
+	}
+}
+
+func TestSchemaRoundTripRenameAndRetire(t *testing.T) {
+	l := newLedger(t)
+	l.want(Done, schema(0, text("name"), text("email")))
+	l.want(Done, schema(1, text("name")))
+	// What was read can be written back, retired fields and all.
+	l.want(Done, schema(2, l.Load().Schema.Fields...))
+	renamed := slices.Clone(l.Load().Schema.Fields)
+	renamed[0].Name = "display_name"
+	l.want(Done, schema(3, renamed...))
+	retired := slices.Clone(l.Load().Schema.Fields)
+	retired[0].Retired = true
+	l.want(Done, schema(4, retired...))
+	if got, want := numbers(l.Load().Schema), "-display_name=2 -email=3"; got != want {
+		t.Fatalf("fields: got %s, want %s", got, want)
+	}
+}
+
+func TestSchemaRefuses(t *testing.T) {
+	many := make([]Field, cloakroom.MaxFields+1)
+	for i := range many {
+		many[i] = text(fmt.Sprintf("f%d", i))
+	}
+	crowded := text("crowded")
+	for i := range MaxPurposes + 1 {
+		crowded.Purposes = append(crowded.Purposes, fmt.Sprintf("p%d", i))
+	}
+	tests := map[string][]Field{
+		"two of a name":      {text("a"), text("a")},
+		"upper case":         {text("Name")},
+		"empty name":         {text("")},
+		"digit first":        {text("1a")},
+		"long name":          {text(strings.Repeat("a", 65))},
+		"dash":               {text("a-b")},
+		"unknown type":       {{Name: "a", Type: "blob"}},
+		"too long a value":   {{Name: "a", Type: Text, MaxBytes: cloakroom.MaxSubjectBytes + 1}},
+		"negative length":    {{Name: "a", Type: Text, MaxBytes: -1}},
+		"negative retention": {{Name: "a", Type: Text, MaxRetention: -1}},
+		"reserved number":    {{Name: "a", Type: Text, Number: 1}},
+		"unknown number":     {{Name: "a", Type: Text, Number: 77}},
+		"new and retired":    {{Name: "a", Type: Text, Retired: true}},
+		"type changed":       {{Name: "kept", Type: Email}},
+		"unretired":          {{Name: "old", Type: Text, Number: 3}},
+		"listed twice":       {text("kept"), {Name: "other", Type: Text, Number: 2}},
+		"malformed purpose":  {{Name: "a", Type: Text, Purposes: []string{"Big Deal"}}},
+		"too many purposes":  {crowded},
+		"too many fields":    many,
+	}
+	for name, fields := range tests {
+		t.Run(name, func(t *testing.T) {
+			l := newLedger(t)
+			l.want(Done, schema(0, text("kept"), text("old")))
+			l.want(Done, schema(1, text("kept")))
+			got := l.want(Invalid, schema(2, fields...))
+			if err := got.Err(); !errors.Is(err, cloakroom.ErrSchema) {
+				t.Errorf("error: got %v, want one of the schema", err)
+			}
+		})
+	}
+}
+
+func TestSchemaReportsEveryFault(t *testing.T) {
+	l := newLedger(t)
+	got := l.want(Invalid, schema(0, text("A"), text("ok"), Field{Name: "b", Type: "x"}))
+	if !strings.Contains(got.Detail, "field 0") || !strings.Contains(got.Detail, "field 2") || strings.Contains(got.Detail, "field 1") {
+		t.Errorf("detail: %s", got.Detail)
+	}
+}
+
+func TestSchemaExpectsItsEpoch(t *testing.T) {
+	l := newLedger(t)
+	l.want(Done, schema(0, text("a")))
+	got := l.want(Conflict, schema(0, text("b")))
+	if !errors.Is(got.Err(), cloakroom.ErrConflict) || got.SchemaEpoch != 1 {
+		t.Errorf("got %+v", got)
+	}
+}
+
+func principal(name string, credential byte) *Principal {
+	return &Principal{Name: name, Credential: Digest{credential},
+		Grant: Grant{Actions: []Action{Resolve}, Fields: []cloakroom.FieldNumber{2}, Form: FormPlain}}
+}
+
+func TestPrincipalsAreFoundByCredentialUntilRevoked(t *testing.T) {
+	l := newLedger(t)
+	l.want(Done, schema(0, text("a")))
+	p := principal("renderer", 7)
+	p.Grant.Actions = []Action{Resolve, Deposit, Resolve}
+	l.want(Done, &Command{PutPrincipal: p})
+	l.want(Done, &Command{PutPrincipal: principal("auth", 8)})
+	old := l.Load()
+	found := old.Principal(&Digest{7})
+	if found == nil || found.Name != "renderer" || !reflect.DeepEqual(found.Grant.Actions, []Action{Deposit, Resolve}) {
+		t.Fatalf("found: %+v", found)
+	}
+	if old.Principal(&Digest{9}) != nil {
+		t.Error("an unknown credential found somebody")
+	}
+	l.want(Done, &Command{RevokePrincipal: &RevokePrincipal{Name: "renderer"}})
+	if l.Load().Principal(&Digest{7}) != nil {
+		t.Error("a revoked principal is found")
+	}
+	if got := l.Load().PrincipalNamed("renderer"); got == nil || !got.Revoked {
+		t.Errorf("by name: %+v", got)
+	}
+	if old.Principal(&Digest{7}) == nil {
+		t.Error("an old view changed")
+	}
+	l.want(Conflict, &Command{PutPrincipal: principal("renderer", 10)})
+	l.want(Conflict, &Command{PutPrincipal: principal("other", 7)}) // a revoked credential stays taken
+	l.want(Conflict, &Command{PutPrincipal: principal("other", 8)})
+	l.want(NotFound, &Command{RevokePrincipal: &RevokePrincipal{Name: "nobody"}})
+	l.want(Done, &Command{PutPrincipal: principal("auth", 11)}) // a new credential for the same one
+	if l.Load().Principal(&Digest{8}) != nil || l.Load().Principal(&Digest{11}) == nil {
+		t.Error("the credential was not exchanged")
+	}
+}
+
+func TestPrincipalRefuses(t *testing.T) {
+	tests := map[string]func(*Principal){
+		"malformed name":    func(p *Principal) { p.Name = "Mr X" },
+		"no credential":     func(p *Principal) { p.Credential = Digest{} },
+		"put as revoked":    func(p *Principal) { p.Revoked = true },
+		"no action":         func(p *Principal) { p.Grant.Actions = nil },
+		"unknown action":    func(p *Principal) { p.Grant.Actions = []Action{"browse"} },
+		"reserved form":     func(p *Principal) { p.Grant.Form = FormPresent },
+		"unknown field":     func(p *Principal) { p.Grant.Fields = []cloakroom.FieldNumber{9} },
+		"unknown domain":    func(p *Principal) { p.Grant.Domains = []cloakroom.Domain{1} },
+		"negative expiry":   func(p *Principal) { p.Grant.Expires = -1 },
+		"malformed purpose": func(p *Principal) { p.Grant.Purposes = []string{""} },
+	}
+	for name, change := range tests {
+		t.Run(name, func(t *testing.T) {
+			l := newLedger(t)
+			l.want(Done, schema(0, text("a")))
+			p := principal("renderer", 1)
+			change(p)
+			l.want(Invalid, &Command{PutPrincipal: p})
+		})
+	}
+}
+
+func TestDomainsGetNumbers(t *testing.T) {
+	l := newLedger(t)
+	if n, ok := l.Load().Domain([]byte("default")); !ok || n != cloakroom.DefaultDomain {
+		t.Errorf("default: got %d, %v", n, ok)
+	}
+	if got := l.want(Done, &Command{PutDomain: &PutDomain{Name: "research"}}); got.Domain != 1 {
+		t.Errorf("number: got %d, want 1", got.Domain)
+	}
+	l.want(Conflict, &Command{PutDomain: &PutDomain{Name: "research"}})
+	l.want(Invalid, &Command{PutDomain: &PutDomain{Name: "A b"}})
+	if n, ok := l.Load().Domain([]byte("research")); !ok || n != 1 {
+		t.Errorf("research: got %d, %v", n, ok)
+	}
+}
+
+func TestSealingNumbersOnlyGoUp(t *testing.T) {
+	l := newLedger(t)
+	for want := cloakroom.SealingNumber(1); want < 4; want++ {
+		if got := l.want(Done, &Command{NextSealing: &NextSealing{}}); got.SealingNumber != want {
+			t.Fatalf("got %d, want %d", got.SealingNumber, want)
+		}
+	}
+	last := *l.Load()
+	last.SealingNumber = math.MaxUint32
+	l.view.Store(&last)
+	l.want(Exhausted, &Command{NextSealing: &NextSealing{}})
+}
+
+func TestKeyringVersionsFollowEachOther(t *testing.T) {
+	l := newLedger(t)
+	l.want(Done, &Command{SetKeyring: &SetKeyring{Version: 1, Hash: Digest{1}}})
+	l.want(Conflict, &Command{SetKeyring: &SetKeyring{Version: 3, Hash: Digest{1}}})
+	l.want(Conflict, &Command{SetKeyring: &SetKeyring{Version: 1, Hash: Digest{2}}})
+	l.want(Invalid, &Command{SetKeyring: &SetKeyring{Version: 2}})
+}
+
+func TestInitComesFirstAndOnce(t *testing.T) {
+	l := &ledger{Machine: New(), t: t}
+	l.want(Invalid, schema(0, text("a")))
+	for name, change := range map[string]func(*Init){
+		"no id":          func(i *Init) { i.ClusterID = ID{} },
+		"no shard":       func(i *Init) { i.Shards = nil },
+		"gap":            func(i *Init) { i.Shards[1].ID = 7 },
+		"no generation":  func(i *Init) { i.Shards[1].Generation = 0 },
+		"same identity":  func(i *Init) { i.Shards[1].Replicas[0].ID = "r0" },
+		"same address":   func(i *Init) { i.Shards[1].Replicas[0].Address = "a0" },
+		"two voters":     func(i *Init) { i.Settings.Replication = 2 },
+		"unknown mode":   func(i *Init) { i.Settings.RecoveryMode = "often" },
+		"lease too long": func(i *Init) { i.Settings.LeaseMillis = 1 << 20 },
+	} {
+		cmd := initCommand(4)
+		change(cmd.Init)
+		if got := l.do(cmd); got.Code != Invalid {
+			t.Errorf("%s: got %+v, want invalid", name, got)
+		}
+	}
+	l.want(Done, initCommand(16))
+	l.want(Conflict, initCommand(16))
+	count := make(map[cloakroom.ShardID]int)
+	for slot := range cloakroom.Slots {
+		count[l.Load().ShardOf(cloakroom.Slot(slot))]++
+	}
+	for shard, n := range count {
+		if n != cloakroom.Slots/16 {
+			t.Errorf("shard %d owns %d slots", shard, n)
+		}
+	}
+}
+
+func TestSettingsAndSlotsChange(t *testing.T) {
+	l := newLedger(t)
+	s := l.Load().Settings
+	s.LeaseMillis = 5000
+	l.want(Done, &Command{SetSettings: &s})
+	s.LeaseMillis = 0
+	l.want(Invalid, &Command{SetSettings: &s})
+
+	old := l.Load()
+	slots := old.SlotTable[:]
+	moved := slices.Clone(slots)
+	moved[0] = 3
+	shards := slices.Clone(initCommand(4).Init.Shards)
+	l.want(Done, &Command{SetSlots: &SetSlots{Shards: shards, Slots: moved}})
+	if l.Load().ShardOf(0) != 3 || old.ShardOf(0) != 0 {
+		t.Errorf("slot 0: new %d, old %d", l.Load().ShardOf(0), old.ShardOf(0))
+	}
+	moved[1] = 4
+	l.want(Invalid, &Command{SetSlots: &SetSlots{Shards: shards, Slots: moved}})
+	l.want(Invalid, &Command{SetSlots: &SetSlots{Shards: shards, Slots: moved[:9]}})
+	l.want(Invalid, &Command{SetSlots: &SetSlots{Shards: shards[:3], Slots: slots}})
+	shards[2].Generation = 2
+	l.want(Done, &Command{SetSlots: &SetSlots{Shards: shards, Slots: slots}})
+	l.want(Invalid, &Command{SetSlots: &SetSlots{Shards: initCommand(4).Init.Shards, Slots: slots}})
+}
+
+// history is a run of commands, good and bad, that touches all there is.
+func history(l *ledger) {
+	l.do(schema(0, text("name"), Field{Name: "email", Type: Email, Purposes: []string{"mail", "login"}}))
+	l.do(&Command{PutPrincipal: principal("renderer", 1)})
+	l.do(&Command{PutPrincipal: principal("auth", 2)})
+	l.do(&Command{PutPrincipal: principal("bad name", 2)})
+	l.do(&Command{RevokePrincipal: &RevokePrincipal{Name: "auth"}})
+	l.do(&Command{PutDomain: &PutDomain{Name: "research"}})
+	l.do(&Command{NextSealing: &NextSealing{}})
+	l.do(schema(1, text("name")))
+	l.do(schema(9, text("name")))
+	l.do(&Command{SetKeyring: &SetKeyring{Version: 1, Hash: Digest{5}}})
+}
+
+func image(t testing.TB, m *Machine) []byte {
+	t.Helper()
+	var b bytes.Buffer
+	n, err := m.Snapshot().WriteTo(&b)
+	if err != nil || n != int64(b.Len()) {
+		t.Fatalf("WriteTo: %d of %d bytes, %v", n, b.Len(), err)
+	}
+	return b.Bytes()
+}
+
+func TestSameCommandsSameBytes(t *testing.T) {
+	a := newLedger(t)
+	history(a)
+	b := New()
+	for i, data := range a.fed {
+		b.Apply(uint64(i+1), data)
+	}
+	if !bytes.Equal(image(t, a.Machine), image(t, b)) {
+		t.Fatal("two machines fed alike differ")
+	}
+	_, before := b.Applied()
+	b.Apply(uint64(len(a.fed)+1), []byte("garbage"))
+	if _, after := b.Applied(); after == before {
+		t.Error("a malformed entry left no trace in the hash of the prefix")
+	}
+}
+
+func TestRestoredMachineGoesOnAlike(t *testing.T) {
+	a := newLedger(t)
+	history(a)
+	b := New()
+	if err := b.Restore(bytes.NewReader(image(t, a.Machine))); err != nil {
+		t.Fatal(err)
+	}
+	for _, cmd := range []*Command{schema(2, text("name"), text("phone")), {NextSealing: &NextSealing{}}, {PutPrincipal: principal("x", 9)}} {
+		data, _ := cmd.Append(nil)
+		if got, want := b.Apply(50, data), a.Apply(50, data); got != want {
+			t.Fatalf("results differ: %+v and %+v", got, want)
+		}
+	}
+	if !bytes.Equal(image(t, a.Machine), image(t, b)) {
+		t.Fatal("states differ after a restore")
+	}
+	if b.Load().Principal(&Digest{1}) == nil || b.Load().Schema.Field([]byte("phone")) == nil {
+		t.Error("the look-up tables were not rebuilt")
+	}
+	if _, ok := b.Load().Domain([]byte("research")); !ok {
+		t.Error("the domains were not rebuilt")
+	}
+}
+
+func TestRestoreRefusesAndChangesNothing(t *testing.T) {
+	a := newLedger(t)
+	history(a)
+	good := image(t, a.Machine)
+	tests := map[string][]byte{
+		"empty":        nil,
+		"other format": append([]byte{2}, good[1:]...),
+		"cut short":    good[:len(good)-1],
+		"trailing":     append(bytes.Clone(good), ' '),
+		"no view":      []byte("\x01{\"index\":1,\"hash\":\"" + strings.Repeat("00", 32) + "\",\"view\":null}"),
+		"not json":     []byte("\x01nonsense"),
+		"nobody":       bytes.Replace(good, []byte(`"principals":[`), []byte(`"principals":[null,`), 1),
+		"order":        bytes.Replace(good, []byte(`"number":3`), []byte(`"number":2`), 1),
+		"lost slot":    bytes.Replace(good, []byte(`"slot_table":[0,`), []byte(`"slot_table":[9,`), 1),
+	}
+	for name, data := range tests {
+		m := New()
+		before := m.Load()
+		if err := m.Restore(bytes.NewReader(data)); err == nil || m.Load() != before {
+			t.Errorf("%s: got %v, changed: %v", name, err, m.Load() != before)
+		}
+	}
+}
+
+func TestLookUpsDoNotAllocate(t *testing.T) {
+	l := newLedger(t)
+	history(l)
+	name, domain, credential := []byte("name"), []byte("research"), Digest{1}
+	got := testing.AllocsPerRun(100, func() {
+		v := l.Load()
+		if v.Principal(&credential) == nil || v.Schema.Field(name) == nil {
+			t.Fatal("not found")
+		}
+		if _, ok := v.Domain(domain); !ok {
+			t.Fatal("no domain")
+		}
+	})
+	if got != 0 {
+		t.Errorf("allocations: got %v, want 0", got)
+	}
+}
