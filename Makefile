@@ -6,7 +6,6 @@ GO       ?= go
 FUZZTIME ?= 5m
 PEOPLE   ?= 1000
 ARGS     ?=
-BENCH    ?= .
 
 # The Go command needs a home for its caches. Where there is none, one is made here.
 ifeq ($(strip $(HOME)),)
@@ -68,8 +67,8 @@ vuln: ## look for known vulnerabilities; skipped where the database cannot be re
 	*) printf '%s\n' "$$out"; exit $$rc ;; \
 	esac
 
-bench: ## run the benchmarks; BENCH=regexp picks some
-	$(GO) test -run '^$$' -bench '$(BENCH)' -benchmem ./...
+bench: build ## measure beside Redis, tables in bench/out; ARGS="-quick" or "-only http,memory"
+	$(GO) run ./bench/cmd $(ARGS)
 
 clean: ## remove what was built
 	rm -rf bin

@@ -66,17 +66,16 @@ func parseStatus(status []byte, key string) (int64, error) {
 	return 0, fmt.Errorf("read rss: no %s", key)
 }
 
-// Memory is waited for until it has stood still for settleFor within
-// settleBand of itself, and for settleLimit at most.
+// Memory stands still when it stays within settleBand of itself; nobody waits
+// longer than settleLimit for that.
 const (
-	settleStep  = 250 * time.Millisecond
-	settleFor   = 3 * time.Second
+	settleStep  = 100 * time.Millisecond
 	settleLimit = 30 * time.Second
 	settleBand  = 0.002
 )
 
-// SettledRSS returns the resident memory once it has stopped changing.
-func (s *Server) SettledRSS(ctx context.Context) (int64, error) {
+// SettledRSS returns the resident memory once it has stood still for so long.
+func (s *Server) SettledRSS(ctx context.Context, still time.Duration) (int64, error) {
 	tick := time.NewTicker(settleStep)
 	defer tick.Stop()
 	start := time.Now()
@@ -90,7 +89,7 @@ func (s *Server) SettledRSS(ctx context.Context) (int64, error) {
 		if diff := rss - base; max(diff, -diff) > int64(settleBand*float64(base)) {
 			base, since = rss, time.Now()
 		}
-		if time.Since(since) >= settleFor || time.Since(start) >= settleLimit {
+		if time.Since(since) >= still || time.Since(start) >= settleLimit {
 			return rss, nil
 		}
 		select {

@@ -111,7 +111,7 @@ func TestSettledRSS(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if rss, err := s.SettledRSS(t.Context()); err != nil || rss <= 0 {
+	if rss, err := s.SettledRSS(t.Context(), 200*time.Millisecond); err != nil || rss <= 0 {
 		t.Errorf("got %d, %v", rss, err)
 	}
 }
