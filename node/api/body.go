@@ -31,9 +31,8 @@ func (x *exchange) readBody(limit int) ([]byte, error) {
 	}
 	x.body = buf
 	b := buf.Bytes()
-	end := x.bodyEnd(int(length))
 	for n := 0; n < len(b); {
-		m, err := x.readSome(b[n:], end)
+		m, err := x.readSome(b[n:], x.bodyEnd(n))
 		n += m
 		if err != nil && n < len(b) {
 			return nil, err
@@ -49,7 +48,6 @@ func (x *exchange) readChunked(limit int) ([]byte, error) {
 		return nil, err
 	}
 	x.body = buf
-	end := x.bodyEnd(limit)
 	for n := 0; ; {
 		b := buf.Bytes()
 		if n == len(b) {
@@ -58,7 +56,7 @@ func (x *exchange) readChunked(limit int) ([]byte, error) {
 			}
 			continue
 		}
-		m, err := x.readSome(b[n:], end)
+		m, err := x.readSome(b[n:], x.bodyEnd(n))
 		n += m
 		if err == io.EOF {
 			return b[:n], x.closeBody()
@@ -78,7 +76,7 @@ func (x *exchange) growBody(buf *securemem.Buffer, n, limit int) error {
 	return buf.Grow(x.ctx, min(2*n, limit))
 }
 
-// bodyEnd is the deadline for a body of n bytes.
+// bodyEnd is the deadline for the rest of a body of which n bytes have come.
 func (x *exchange) bodyEnd(n int) time.Time {
 	return x.start.Add(x.server.limits.Body + time.Duration(n/bodyRate)*time.Second)
 }

@@ -79,7 +79,7 @@ func (c *conn) isWatch(p []byte) bool {
 
 // Write clears p, a buffer of net/http, after it was written. A write while no
 // handler runs means that net/http refuses the request by itself and closes:
-// then what it has read is wiped first.
+// then what it has read is wiped, and no more is read.
 func (c *conn) Write(p []byte) (int, error) {
 	if c.hold && len(c.held) == 0 && len(p) <= len(c.room) {
 		c.held = append(c.room[:0], p...)
@@ -89,7 +89,7 @@ func (c *conn) Write(p []byte) (int, error) {
 		return 0, err
 	}
 	if !c.serving {
-		c.wipe()
+		c.retire()
 	}
 	n, err := c.Conn.Write(p)
 	clear(p)

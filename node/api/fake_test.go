@@ -16,7 +16,6 @@ import (
 	"net/http"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"testing"
 	"time"
 
@@ -264,8 +263,11 @@ type front struct {
 	service *fakeService
 	addr    string
 	log     *bytes.Buffer
-	accepts *recorder
 	client  *tls.Config
+
+	mu    sync.Mutex
+	conns []*conn // all that were accepted
+	stop  func()
 }
 
 // start opens a front door; change may alter its config.
@@ -285,9 +287,16 @@ func start(t testing.TB, service *fakeService, change ...func(*Config)) *front {
 	if err != nil {
 		t.Fatal(err)
 	}
+	connContext := f.server.http.ConnContext
+	f.server.http.ConnContext = func(ctx context.Context, c net.Conn) context.Context {
+		f.mu.Lock()
+		f.conns = append(f.conns, baseConn(c))
+		f.mu.Unlock()
+		return connContext(ctx, c)
+	}
 	done := make(chan error, 1)
 	go func() { done <- f.server.Serve() }()
-	t.Cleanup(func() {
+	f.stop = sync.OnceFunc(func() {
 		ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
 		defer cancel()
 		if err := f.server.Close(ctx); err != nil {
@@ -300,7 +309,20 @@ func start(t testing.TB, service *fakeService, change ...func(*Config)) *front {
 			t.Errorf("%d bytes of guarded memory are still in use", used)
 		}
 	})
+	t.Cleanup(f.stop)
 	return f
+}
+
+// until waits for a condition, and fails the test after 10 s.
+func until(t testing.TB, what string, condition func() bool) {
+	t.Helper()
+	tick := time.NewTicker(time.Millisecond)
+	defer tick.Stop()
+	for end := time.Now().Add(10 * time.Second); !condition(); <-tick.C {
+		if time.Now().After(end) {
+			t.Fatalf("waited 10 s for: %s", what)
+		}
+	}
 }
 
 // dial opens a connection that fails the test's reads after 10 s.
@@ -418,13 +440,6 @@ func startTLS(t testing.TB, service *fakeService, change ...func(*Config)) *fron
 	f := start(t, service, append(change, func(c *Config) { c.TLS = server })...)
 	f.client = client
 	return f
-}
-
-// recorder is a listener that remembers the buffers its connections were read
-// into, whole, to look for plaintext in them later.
-type recorder struct {
-	net.Listener
-	count atomic.Int64
 }
 
 // resolveBody is a resolve of the ids.

@@ -43,7 +43,7 @@ type Limits struct {
 	Requests    int // served at once, 1024; more are answered 503
 
 	Header  time.Duration // from the first byte to the end of a header, TLS handshake included, 5 s
-	Body    time.Duration // for a whole body, 10 s, and a second more per 128 KiB
+	Body    time.Duration // for a whole body, 10 s, and a second more per 128 KiB that came
 	Stall   time.Duration // without a byte of a body, 5 s
 	Request time.Duration // for the service, waiting for memory included, 10 s
 	Write   time.Duration // for writing an answer, 10 s
