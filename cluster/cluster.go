@@ -30,17 +30,17 @@ type Cluster struct {
 	cards []replica.Identity // of the shards' replicas
 
 	mu     sync.Mutex
-	state  state
+	stage  stage
 	ready  atomic.Pointer[[]*shard] // nil before Start has returned
 	ticker sync.WaitGroup
 	stop   chan struct{} // stops tick
 }
 
-// state is how far a Cluster's life has come.
-type state uint8
+// stage is how far a Cluster's life has come.
+type stage uint8
 
 const (
-	made state = iota
+	made stage = iota
 	starting
 	started
 	closed
@@ -112,10 +112,10 @@ func (c *Cluster) initialise() error {
 func (c *Cluster) Start(ctx context.Context) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.state != made {
+	if c.stage != made {
 		return errors.New("start shards: started before, or closed")
 	}
-	c.state = starting
+	c.stage = starting
 	shards := make([]*shard, c.cfg.Shards)
 	faults := make([]error, c.cfg.Shards)
 	var wg sync.WaitGroup
@@ -128,7 +128,7 @@ func (c *Cluster) Start(ctx context.Context) error {
 		return fmt.Errorf("start shards: %w", err)
 	}
 	c.ready.Store(&shards)
-	c.state = started
+	c.stage = started
 	c.ticker.Go(c.tick) // stopped by Close
 	return nil
 }
@@ -155,10 +155,10 @@ func (c *Cluster) startShard(ctx context.Context, id cloakroom.ShardID) (*shard,
 func (c *Cluster) Close() error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.state == closed {
+	if c.stage == closed {
 		return nil
 	}
-	c.state = closed
+	c.stage = closed
 	close(c.stop)
 	c.ticker.Wait()
 	if shards := c.ready.Load(); shards != nil {
