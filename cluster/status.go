@@ -13,6 +13,8 @@ type Status struct {
 type ShardStatus struct {
 	replica.Status
 	QueueBytes int // commands that wait
+	Subjects   int // living
+	Erased     int // marks of erased subjects
 }
 
 // Status returns where every group stands.
@@ -26,6 +28,9 @@ func (c *Cluster) Status() Status {
 	}
 	for _, shard := range *shards {
 		status := ShardStatus{Status: shard.replica.Status(), QueueBytes: shard.queue.size()}
+		if m, ok := shard.machine.(interface{ Count() (int, int) }); ok {
+			status.Subjects, status.Erased = m.Count()
+		}
 		s.Ready = s.Ready && status.Leading
 		s.Shards = append(s.Shards, status)
 	}

@@ -29,7 +29,7 @@ const (
 	VersionMismatch Code = 8
 	// TagConflict: the idempotency key was used with another body.
 	TagConflict Code = 9
-	// Exists: a create-only put found a subject.
+	// Exists: a create-only put found a subject, or a put one of another domain.
 	Exists Code = 10
 	// StaleSchema: the shard has seen a later schema epoch.
 	StaleSchema Code = 11

@@ -148,6 +148,21 @@ func TestExpireWipesOnlyWhatIsDue(t *testing.T) {
 	wantCode(t, f.do(expire), command.NotFound)
 }
 
+func TestPutDoesNotMoveASubjectToAnotherDomain(t *testing.T) {
+	f := newFixture(t)
+	p := put(one, field(name, "ada"))
+	p.Domain = 4
+	wantCode(t, f.do(p), command.Created)
+	taken := put(two, field(name, "eve"))
+	taken.Domain = 5
+	wantCode(t, f.do(taken), command.Exists)
+	if got := f.record(name); got != "ada" {
+		t.Errorf("record after the refused put: got %q", got)
+	}
+	taken.Domain = 4
+	wantCode(t, f.do(taken), command.Replaced)
+}
+
 func TestMergeKeepsDomainAndExpiry(t *testing.T) {
 	f := newFixture(t)
 	p := put(one, field(name, "ada"))

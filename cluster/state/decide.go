@@ -46,13 +46,17 @@ func decide(c *command.Command, before command.SubjectRecord, there bool, now ui
 
 // decidePut: a subject whose expiry has passed but that was not wiped yet is
 // not there for a put, except that a create-only put, which lists only some
-// fields, would leave old ones behind and is refused.
+// fields, would leave old ones behind and is refused. A put never moves a
+// subject to another domain: who may write to one could take it from another.
 func decidePut(c *command.Command, before command.SubjectRecord, there bool, now uint32) decision {
 	visible := there && !expired(&before, now)
 	if c.Flags&command.HasExpected != 0 && !(visible && c.Expected == before.Version) {
 		return refuse(command.VersionMismatch)
 	}
 	if c.Flags&command.CreateOnly != 0 && there {
+		return refuse(command.Exists)
+	}
+	if visible && c.Domain != before.Domain {
 		return refuse(command.Exists)
 	}
 	after := command.SubjectRecord{Version: c.Version, Domain: c.Domain, KeyTag: c.KeyTag, Expiry: c.Expiry}

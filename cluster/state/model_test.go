@@ -112,6 +112,8 @@ func (m *model) write(c *command.Command, s command.SubjectRecord, there bool) c
 		return command.VersionMismatch
 	case c.Kind == command.Put && there && c.Flags&command.CreateOnly != 0:
 		return command.Exists
+	case c.Kind == command.Put && there && !gone && c.Domain != s.Domain:
+		return command.Exists
 	}
 	next := command.SubjectRecord{Version: c.Version, Domain: c.Domain, KeyTag: c.KeyTag, Expiry: c.Expiry}
 	code := command.Created
