@@ -1,0 +1,94 @@
+package node
+
+import (
+	"context"
+
+	"cloakroom"
+	"cloakroom/cluster/command"
+	"cloakroom/node/api"
+)
+
+// patchOnce reads what a patch builds on and writes the change if nothing
+// came in between.
+func (n *Node) patchOnce(ctx context.Context, w *write) error {
+	c := w.req.Caller.(*caller)
+	base, shardTime, err := n.subjectRecord(ctx, c.rules, w.items[0].ID)
+	if err != nil {
+		return err
+	}
+	if !c.grant.Domains.Has(base.Domain) || !base.Erased && expired(base.Expiry, shardTime) {
+		base = command.SubjectRecord{} // as if there were none: the shard answers not-found
+	}
+	w.base = base
+	return n.write(ctx, w)
+}
+
+// subjectRecord reads the subject record of id, the zero record if there is
+// none, and the shard's time. It says nothing about rights.
+func (n *Node) subjectRecord(ctx context.Context, r *rules, id cloakroom.Pseudonym) (command.SubjectRecord, uint64, error) {
+	token, err := n.records.Token(cloakroom.SubjectField, id)
+	if err != nil {
+		return command.SubjectRecord{}, 0, err
+	}
+	shard := r.view.ShardOf(n.records.Slot(id))
+	var records command.Records
+	err = n.cluster.Read(ctx, shard, cloakroom.Linearizable, cloakroom.Index{}, []cloakroom.Token{token}, &records)
+	if err != nil || records.At(0) == nil {
+		return command.SubjectRecord{}, records.Time, err
+	}
+	s, err := command.DecodeSubject(records.At(0))
+	return s, records.Time, err
+}
+
+// proposeErase removes every field ever declared, retired ones included.
+func (n *Node) proposeErase(ctx context.Context, req *api.Request, c *caller, id cloakroom.Pseudonym) (command.Result, error) {
+	base, _, err := n.subjectRecord(ctx, c.rules, id)
+	if err != nil {
+		return command.Result{}, err
+	}
+	if base == (command.SubjectRecord{}) || !c.grant.Domains.Has(base.Domain) {
+		return command.Result{}, cloakroom.ErrNotFound
+	}
+	for try := 1; ; try++ {
+		result, err := n.eraseOnce(ctx, req, c, id)
+		if !isStale(err) || try == schemaRetries {
+			return result, err
+		}
+	}
+}
+
+func (n *Node) eraseOnce(ctx context.Context, req *api.Request, c *caller, id cloakroom.Pseudonym) (command.Result, error) {
+	w := &write{req: req, caller: c, rules: n.rulesNow(), items: []api.Deposit{{ID: id, HasID: true}}, drafts: make([]draft, 1)}
+	if err := n.identify(w); err != nil {
+		return command.Result{}, err
+	}
+	d := &w.drafts[0]
+	if err := n.listAll(w.rules, d, command.Erase); err != nil {
+		return command.Result{}, err
+	}
+	if req.HasIfMatch {
+		d.command.Flags |= command.HasExpected
+		d.command.Expected = req.IfMatch
+	}
+	results, _, err := n.cluster.Propose(ctx, d.shard, []command.Command{d.command})
+	if err != nil {
+		return command.Result{}, err
+	}
+	return results[0], results[0].Err(command.Erase)
+}
+
+// listAll makes d the command of that kind that removes every field ever
+// declared.
+func (n *Node) listAll(r *rules, d *draft, kind command.Kind) error {
+	subject, err := n.records.Token(cloakroom.SubjectField, d.id)
+	if err != nil {
+		return err
+	}
+	d.command.Kind, d.command.Subject = kind, subject
+	d.command.SchemaEpoch = r.view.Schema.Epoch
+	if err := n.removeOthers(r, d, noFields); err != nil {
+		return err
+	}
+	d.command.SortFields()
+	return nil
+}

@@ -1,0 +1,91 @@
+package node
+
+import (
+	"crypto/rand"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"time"
+
+	"cloakroom/cluster/directory"
+	"cloakroom/node/api"
+	"cloakroom/node/audit"
+	"cloakroom/securemem"
+)
+
+// Config is what a node is made of. The zero value of every field but Schema
+// and Principals has a default.
+type Config struct {
+	Memory    securemem.Config
+	Audit     audit.Config
+	Limits    api.Limits
+	TLS       *tls.Config // of the data listener; nil: no TLS
+	Shards    int         // data shards, 1 to 64, default 16
+	LogBudget int         // bytes of log kept in memory for each group, default 64 MiB
+
+	Schema     []directory.Field
+	Principals []Principal
+
+	// KeepDumpable leaves out the hardening of the process as a whole
+	// (RLIMIT_CORE, PR_SET_DUMPABLE): for tests, where the process is shared.
+	KeepDumpable bool
+	// Fixed is for the bench only: see api.Config.
+	Fixed func(method, path string) []byte
+
+	Logger *slog.Logger     // default discards
+	Now    func() time.Time // default time.Now
+	Random io.Reader        // default crypto/rand
+}
+
+// Principal is somebody who may call, with the token as it was given out.
+type Principal struct {
+	Name  string
+	Token []byte
+	Grant directory.Grant
+}
+
+// String hides the token.
+func (p Principal) String() string { return "principal " + p.Name }
+
+// GoString hides the token.
+func (p Principal) GoString() string { return p.String() }
+
+// fill returns cfg with its defaults, or all its faults.
+func (cfg Config) fill() (Config, error) {
+	if cfg.Shards == 0 {
+		cfg.Shards = 16
+	}
+	if cfg.Logger == nil {
+		cfg.Logger = slog.New(slog.DiscardHandler)
+	}
+	if cfg.Now == nil {
+		cfg.Now = time.Now
+	}
+	if cfg.Random == nil {
+		cfg.Random = rand.Reader
+	}
+	if cfg.Memory.Logger == nil {
+		cfg.Memory.Logger = cfg.Logger
+	}
+	if cfg.Audit.Logger == nil {
+		cfg.Audit.Logger = cfg.Logger
+	}
+	if cfg.Audit.Now == nil {
+		cfg.Audit.Now = cfg.Now
+	}
+	var faults []error
+	if cfg.Shards < 1 || cfg.Shards > 64 {
+		faults = append(faults, fmt.Errorf("cluster.shards is %d: want 1 to 64", cfg.Shards))
+	}
+	if len(cfg.Schema) == 0 {
+		faults = append(faults, errors.New("the schema declares no field"))
+	}
+	for _, p := range cfg.Principals {
+		if len(p.Token) == 0 || len(p.Token) > maxTokenBytes {
+			faults = append(faults, fmt.Errorf("principal %s: want a token of 1 to %d bytes", p.Name, maxTokenBytes))
+		}
+	}
+	return cfg, errors.Join(faults...)
+}

@@ -1,0 +1,141 @@
+package node
+
+import (
+	"net/http"
+	"strconv"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	"cloakroom/node/api"
+	"cloakroom/node/policy"
+)
+
+// The catalogue of metrics. Labels hold names of this program, of the schema
+// and of the directory only. A test fails when one is declared and never
+// exposed.
+var (
+	metricInfo = prometheus.NewDesc("cloakroom_info",
+		"Always 1; the labels say how this node protects its memory.", []string{"version", "backend", "lock", "erasure"}, nil)
+	metricHardening = prometheus.NewDesc("cloakroom_hardening",
+		"1 if the hardening step holds, 0 if it could not be had.", []string{"check"}, nil)
+	metricLocked = prometheus.NewDesc("cloakroom_memory_locked_bytes",
+		"Bytes locked into RAM, by purpose.", []string{"purpose"}, nil)
+	metricMapped = prometheus.NewDesc("cloakroom_memory_mapped_bytes",
+		"Bytes mapped outside the Go heap, by purpose.", []string{"purpose"}, nil)
+	metricArenaLimit = prometheus.NewDesc("cloakroom_arena_limit_bytes",
+		"Most bytes that sealed records and their index may take.", nil, nil)
+	metricArenaUsed = prometheus.NewDesc("cloakroom_arena_used_bytes",
+		"Bytes of live records and index pages.", nil, nil)
+	metricArenaMapped = prometheus.NewDesc("cloakroom_arena_mapped_bytes",
+		"Bytes of chunks in the hands of shards.", nil, nil)
+	metricPoolTotal = prometheus.NewDesc("cloakroom_pool_bytes",
+		"Size of the pool of guarded request and reply buffers.", nil, nil)
+	metricPoolUsed = prometheus.NewDesc("cloakroom_pool_used_bytes",
+		"Bytes of the pool that requests hold.", nil, nil)
+	metricPoolRefused = prometheus.NewDesc("cloakroom_pool_refused_total",
+		"Requests that were refused because the pool was empty.", nil, nil)
+	metricSubjects = prometheus.NewDesc("cloakroom_shard_subjects",
+		"Subjects that are not erased.", []string{"shard"}, nil)
+	metricErased = prometheus.NewDesc("cloakroom_shard_erased",
+		"Marks of erased subjects.", []string{"shard"}, nil)
+	metricLeading = prometheus.NewDesc("cloakroom_shard_leading",
+		"1 if this node's replica leads the shard.", []string{"shard"}, nil)
+	metricApplied = prometheus.NewDesc("cloakroom_shard_applied_index",
+		"Log index of the newest command applied.", []string{"shard"}, nil)
+	metricLogBytes = prometheus.NewDesc("cloakroom_shard_log_bytes",
+		"Bytes of the log in memory.", []string{"shard"}, nil)
+	metricAuditEntries = prometheus.NewDesc("cloakroom_audit_entries_total",
+		"Audit entries written.", nil, nil)
+	metricAuditDenied = prometheus.NewDesc("cloakroom_audit_denied_total",
+		"Requests denied because the audit log could not be written.", nil, nil)
+	metricAuditLost = prometheus.NewDesc("cloakroom_audit_lost_total",
+		"Requests answered without a sure audit entry (on_failure: count).", nil, nil)
+)
+
+// catalogue lists every metric of the collector above.
+var catalogue = []*prometheus.Desc{
+	metricInfo, metricHardening, metricLocked, metricMapped, metricArenaLimit, metricArenaUsed,
+	metricArenaMapped, metricPoolTotal, metricPoolUsed, metricPoolRefused, metricSubjects,
+	metricErased, metricLeading, metricApplied, metricLogBytes,
+	metricAuditEntries, metricAuditDenied, metricAuditLost,
+}
+
+// collector reads the counters of the rooms when somebody asks.
+type collector struct{ node *Node }
+
+// Describe sends the catalogue.
+func (c collector) Describe(out chan<- *prometheus.Desc) {
+	for _, desc := range catalogue {
+		out <- desc
+	}
+}
+
+// Collect sends every metric once.
+func (c collector) Collect(out chan<- prometheus.Metric) {
+	n := c.node
+	gauge := func(desc *prometheus.Desc, v float64, labels ...string) {
+		out <- prometheus.MustNewConstMetric(desc, prometheus.GaugeValue, v, labels...)
+	}
+	count := func(desc *prometheus.Desc, v float64) {
+		out <- prometheus.MustNewConstMetric(desc, prometheus.CounterValue, v)
+	}
+	memory, arena, pool := n.memory.Status(), n.memory.Arena().Stats(), n.memory.Pool().Stats()
+	gauge(metricInfo, 1, Version(), memory.Backend, memory.Lock, memory.Erasure)
+	for _, check := range memory.Hardening {
+		gauge(metricHardening, oneIf(check.OK), check.Name)
+	}
+	for purpose, bytes := range memory.Locked {
+		gauge(metricLocked, float64(bytes), purpose)
+	}
+	for purpose, bytes := range memory.Mapped {
+		gauge(metricMapped, float64(bytes), purpose)
+	}
+	gauge(metricArenaLimit, float64(arena.Limit))
+	gauge(metricArenaUsed, float64(arena.Used))
+	gauge(metricArenaMapped, float64(arena.Mapped))
+	gauge(metricPoolTotal, float64(pool.Total))
+	gauge(metricPoolUsed, float64(pool.InUse))
+	count(metricPoolRefused, float64(pool.Refused))
+	c.collectShards(gauge)
+	stats := n.audit.Stats()
+	count(metricAuditEntries, float64(stats.Entries))
+	count(metricAuditDenied, float64(stats.Denied))
+	count(metricAuditLost, float64(stats.Lost))
+}
+
+// collectShards sends what belongs to one shard each.
+func (c collector) collectShards(gauge func(*prometheus.Desc, float64, ...string)) {
+	for i, s := range c.node.cluster.Status().Shards {
+		shard := strconv.Itoa(i)
+		gauge(metricSubjects, float64(s.Subjects), shard)
+		gauge(metricErased, float64(s.Erased), shard)
+		gauge(metricLeading, oneIf(s.Leading), shard)
+		gauge(metricApplied, float64(s.Applied), shard)
+		gauge(metricLogBytes, float64(s.LogBytes), shard)
+	}
+}
+
+func oneIf(b bool) float64 {
+	if b {
+		return 1
+	}
+	return 0
+}
+
+// newRegistry returns a registry of this node's own: go-metrics and the
+// default registry are process-wide and would mix the nodes of one process.
+func (n *Node) newRegistry() *prometheus.Registry {
+	r := prometheus.NewRegistry()
+	r.MustRegister(collector{n})
+	return r
+}
+
+// Metrics serves the metrics to whoever may see them.
+func (n *Node) Metrics(req *api.Request) (http.Handler, error) {
+	c := req.Caller.(*caller)
+	if _, err := policy.Decide(&c.grant, &policy.Request{Action: policy.Metrics}, n.now().Unix()); err != nil {
+		return nil, err
+	}
+	return promhttp.HandlerFor(n.registry, promhttp.HandlerOpts{}), nil
+}

@@ -1,0 +1,240 @@
+package node
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"sync/atomic"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"cloakroom"
+	"cloakroom/cluster"
+	"cloakroom/cluster/directory"
+	"cloakroom/node/api"
+	"cloakroom/node/audit"
+	"cloakroom/node/record"
+	"cloakroom/securemem"
+	"cloakroom/securemem/keyring"
+)
+
+// Node is one running node.
+type Node struct {
+	cfg    Config
+	now    func() time.Time
+	random io.Reader
+
+	// From the strongroom to the front door, the order in which they start;
+	// Close goes the other way.
+	memory  *securemem.Memory
+	keys    *keyring.Keyring
+	records *record.Room
+	audit   *audit.Log
+	cluster *cluster.Cluster
+	sweeper *sweeper
+	server  *api.Server
+
+	credentials *credentials
+	registry    *prometheus.Registry
+	rules       atomic.Pointer[rules]
+	reads       reads
+	ready       atomic.Bool
+	served      chan error // what Serve of the front door returned
+}
+
+// New builds a node, makes a new cluster of it, and waits until it leads all
+// its groups. [Node.Serve] opens the front door.
+func New(ctx context.Context, cfg Config) (*Node, error) {
+	cfg, err := cfg.fill()
+	if err != nil {
+		return nil, fmt.Errorf("configure node: %w", err)
+	}
+	n := &Node{cfg: cfg, now: cfg.Now, random: cfg.Random, served: make(chan error, 1)}
+	if err := n.start(ctx); err != nil {
+		return nil, errors.Join(fmt.Errorf("start node: %w", err), n.Close())
+	}
+	return n, nil
+}
+
+func (n *Node) start(ctx context.Context) error {
+	var id directory.ID
+	if _, err := io.ReadFull(n.random, id[:]); err != nil {
+		return fmt.Errorf("draw cluster id: %w", err)
+	}
+	for _, room := range []func(context.Context, directory.ID) error{
+		n.openMemory, n.openKeys, n.openAudit, n.openCluster, n.fillDirectory, n.startShards, n.finish,
+	} {
+		if err := room(ctx, id); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (n *Node) openMemory(context.Context, directory.ID) (err error) {
+	n.memory, err = securemem.Open(n.cfg.Memory)
+	return err
+}
+
+func (n *Node) openKeys(_ context.Context, id directory.ID) (err error) {
+	n.keys, err = keyring.New(keyring.Config{
+		Memory: n.memory, Cluster: id, Rand: n.random, Now: n.now, NextSealingNumber: n.nextSealing,
+	})
+	if err != nil {
+		return err
+	}
+	if n.records, err = record.New(record.Config{Keyring: n.keys, Memory: n.memory, Cluster: id}); err != nil {
+		return err
+	}
+	n.credentials, err = newCredentials()
+	return err
+}
+
+func (n *Node) openAudit(context.Context, directory.ID) (err error) {
+	n.audit, err = audit.New(n.cfg.Audit)
+	return err
+}
+
+// nextSealing takes a sealing number from the directory.
+func (n *Node) nextSealing() (cloakroom.SealingNumber, error) {
+	ctx, cancel := context.WithTimeout(context.Background(), sealingWait)
+	defer cancel()
+	return n.cluster.NextSealingNumber(ctx)
+}
+
+// sealingWait is how long a seal may wait for the directory.
+const sealingWait = 5 * time.Second
+
+// openCluster starts the directory group; shards need keys, and keys numbers.
+func (n *Node) openCluster(_ context.Context, id directory.ID) (err error) {
+	arena := n.memory.Arena()
+	n.cluster, err = cluster.New(cluster.Config{
+		Node: nodeName, ClusterID: id, Shards: n.cfg.Shards,
+		Clock: wallClock{n.now}, Rand: n.random, Logger: n.cfg.Logger,
+		Machine: func(shard cloakroom.ShardID) (cluster.Machine, error) {
+			return cluster.StateMachine(cluster.StateConfig{Slab: arena.NewSlab(fmt.Sprintf("shard %d", shard))})
+		},
+		SealBatch: n.records.SealBatch, OpenBatch: n.records.OpenBatch,
+		MapLog:    func(size int) ([]byte, error) { return n.memory.MapPlain("log", size) },
+		UnmapLog:  n.memory.UnmapPlain,
+		LogBudget: n.cfg.LogBudget,
+		RecordMemory: func() (free, limit int64) {
+			stats := arena.Stats()
+			return stats.Free, stats.Limit
+		},
+	})
+	return err
+}
+
+// nodeName is this node's name in the directory of a cluster of one.
+const nodeName = "n1"
+
+// wallClock is the clock of package cluster.
+type wallClock struct{ now func() time.Time }
+
+func (c wallClock) Now() time.Time                         { return c.now() }
+func (c wallClock) After(d time.Duration) <-chan time.Time { return time.After(d) }
+
+func (n *Node) startShards(ctx context.Context, _ directory.ID) error { return n.cluster.Start(ctx) }
+
+// fillDirectory declares the schema and the principals of the configuration.
+func (n *Node) fillDirectory(ctx context.Context, _ directory.ID) error {
+	commands := []directory.Command{
+		{SetKeyring: &directory.SetKeyring{Version: n.keys.Version(), Hash: n.keys.Hash()}},
+		{SetSchema: &directory.SetSchema{Fields: n.cfg.Schema}},
+	}
+	for _, p := range n.cfg.Principals {
+		put := &directory.Principal{Name: p.Name, Grant: p.Grant}
+		n.keys.CredentialMAC((*[32]byte)(&put.Credential), p.Token)
+		commands = append(commands, directory.Command{PutPrincipal: put})
+	}
+	for i := range commands {
+		result, err := n.cluster.ProposeDirectory(ctx, &commands[i])
+		if err == nil {
+			err = result.Err()
+		}
+		if err != nil {
+			return fmt.Errorf("fill directory: %w", err)
+		}
+	}
+	return nil
+}
+
+func (n *Node) finish(context.Context, directory.ID) error {
+	n.registry = n.newRegistry()
+	n.sweeper = n.startSweeper()
+	if !n.cfg.KeepDumpable {
+		for _, check := range n.memory.Harden() {
+			if !check.OK && n.cfg.Memory.Lock == securemem.LockRequired {
+				return fmt.Errorf("harden process: %s: %s", check.Name, check.Detail)
+			}
+		}
+	}
+	n.ready.Store(true)
+	return nil
+}
+
+// Serve opens the front door on listener, which the node owns from then on,
+// and returns at once. Close ends it.
+func (n *Node) Serve(listener net.Listener) error {
+	server, err := api.New(api.Config{
+		Service: n, Pool: n.memory.Pool(), Listener: listener, TLS: n.cfg.TLS,
+		Limits: n.cfg.Limits, Logger: n.cfg.Logger, Fixed: n.cfg.Fixed,
+	})
+	if err != nil {
+		return err
+	}
+	n.server = server
+	go func() { n.served <- server.Serve() }() // Close ends the server and waits
+	return nil
+}
+
+// Ready reports whether this node can answer.
+func (n *Node) Ready(verbose bool) ([]byte, error) {
+	if !n.ready.Load() {
+		return nil, cloakroom.ErrStarting
+	}
+	if !verbose {
+		return nil, nil
+	}
+	return mustJSON(n.cluster.Status()), nil
+}
+
+// closeWait is how long requests under way have to end.
+const closeWait = 10 * time.Second
+
+// Close lets requests under way end, stops every room and wipes all memory.
+func (n *Node) Close() error {
+	n.ready.Store(false)
+	var faults []error
+	if n.server != nil {
+		ctx, cancel := context.WithTimeout(context.Background(), closeWait)
+		faults = append(faults, n.server.Close(ctx), <-n.served)
+		cancel()
+	}
+	if n.sweeper != nil {
+		n.sweeper.close()
+	}
+	if n.cluster != nil {
+		faults = append(faults, n.cluster.Close())
+	}
+	if n.audit != nil {
+		faults = append(faults, n.audit.Close())
+	}
+	if n.credentials != nil {
+		n.credentials.cache.Close()
+	}
+	if n.records != nil {
+		n.records.Close()
+	}
+	if n.keys != nil {
+		n.keys.Close()
+	}
+	if n.memory != nil {
+		faults = append(faults, n.memory.Close())
+	}
+	return errors.Join(faults...)
+}

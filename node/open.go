@@ -1,0 +1,81 @@
+package node
+
+import (
+	"cloakroom"
+	"cloakroom/node/api"
+	"cloakroom/node/policy"
+	"cloakroom/node/record"
+)
+
+// openPage opens what routing found and writes the answer. It runs inside
+// securemem.Do and allocates nothing.
+func (n *Node) openPage(r *read, ids []cloakroom.Pseudonym, reply *api.ResolveReply) error {
+	for i, id := range ids {
+		switch r.states[i] {
+		case absent:
+			reply.Missing(id)
+		case unreachable:
+			reply.Unavailable(id)
+		case bare:
+			reply.Begin(id)
+			reply.End()
+		case present:
+			reply.Begin(id)
+			if err := n.openFields(r, i, reply); err != nil {
+				return err
+			}
+			reply.End()
+		}
+	}
+	return nil
+}
+
+// openSubject opens the fields of a single read.
+func (n *Node) openSubject(r *read, id cloakroom.Pseudonym, reply *api.SubjectReply) error {
+	if r.states[0] == unreachable {
+		return cloakroom.ErrUnavailable
+	}
+	s, there := r.subject(0, r.columns-1)
+	if !there {
+		return cloakroom.ErrNotFound
+	}
+	reply.Begin(id, s.Version)
+	if err := n.openFields(r, 0, reply); err != nil {
+		return err
+	}
+	reply.End()
+	return nil
+}
+
+// valueWriter is the part of a reply that takes values.
+type valueWriter interface {
+	Scratch(n int) []byte
+	Value(quotedName, value []byte, rawJSON bool) error
+}
+
+// openFields opens the visible fields of id i into the reply.
+func (n *Node) openFields(r *read, i int, reply valueWriter) error {
+	for c, f := range r.fields {
+		if !r.visible(i, c) {
+			continue
+		}
+		rec := r.record(i, c)
+		scratch := reply.Scratch(len(rec) + record.MaskBound(f.typ, len(rec)))
+		if scratch == nil {
+			return cloakroom.ErrOverloaded
+		}
+		value, _, err := r.openers[c].Open(scratch, r.token(i, c), rec)
+		if err != nil {
+			return err
+		}
+		if r.form == policy.Masked {
+			if value, err = record.Mask(scratch[len(rec):len(rec)], f.typ, value); err != nil {
+				return err
+			}
+		}
+		if err := reply.Value(f.quoted, value, f.typ.RawJSON()); err != nil {
+			return err
+		}
+	}
+	return nil
+}

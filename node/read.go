@@ -1,0 +1,327 @@
+package node
+
+import (
+	"context"
+	"sync"
+
+	"cloakroom"
+	"cloakroom/cluster/command"
+	"cloakroom/node/api"
+	"cloakroom/node/audit"
+	"cloakroom/node/policy"
+	"cloakroom/node/record"
+)
+
+// read is the working memory of one read. It holds pseudonyms, tokens and
+// sealed records, never a value, and is used again for the next request, so
+// that a read allocates nothing per pseudonym.
+type read struct {
+	caller *caller
+	entry  audit.Entry
+	fields []*field // asked for and granted
+	names  []string // of fields, for the audit entry
+	form   policy.Form
+
+	ids     []cloakroom.Pseudonym
+	columns int // tokens per id: one per field, and the subject's own for a single read
+	slots   []cloakroom.Slot
+	order   []uint16 // position in shard order → position in ids
+	tokens  []cloakroom.Token
+	column  []cloakroom.Token // tokens of one field, in the order of ids
+	at      []uint16          // position in ids → position in shard order
+	bounds  [cloakroom.MaxShards + 1]uint16
+	records command.Records
+	states  []idState
+	found   int
+	openers []*record.Opener // by field
+	single  [1]cloakroom.Pseudonym
+
+	second *read // for the few ids that have none of the fields: are they there?
+}
+
+// idState is what routing found out about one id.
+type idState uint8
+
+const (
+	absent      idState = iota // nothing the caller may know of
+	present                    // at least one record to open
+	bare                       // the subject is there, without the fields
+	unreachable                // its shard could not answer in time
+)
+
+// reads lends out working memory.
+type reads struct{ pool sync.Pool }
+
+func (p *reads) get() *read {
+	if r, _ := p.pool.Get().(*read); r != nil {
+		return r
+	}
+	return &read{second: &read{}}
+}
+
+func (p *reads) put(r *read) {
+	r.caller, r.entry = nil, audit.Entry{}
+	for _, o := range r.openers {
+		o.Close()
+	}
+	r.openers = r.openers[:0]
+	p.pool.Put(r)
+}
+
+// authorizeRead decides on the request alone what of it may be answered.
+func (n *Node) authorizeRead(ctx context.Context, r *read, req *api.Request, q *api.Query, action policy.Action) error {
+	c := req.Caller.(*caller)
+	r.caller = c
+	r.entry = entryOf(req, c, action)
+	var want policy.Fields
+	for _, name := range q.Fields {
+		f := c.rules.field(name)
+		if f == nil {
+			return n.refused(ctx, r.entry, cloakroom.Faults{{Item: -1, Reason: reasonUnknownField}})
+		}
+		want.Add(f.Number)
+	}
+	if len(q.Fields) == 0 {
+		want = policy.NewFields(c.rules.live...)
+	}
+	form, known := policy.ParseForm(q.Form)
+	if !known {
+		return n.refused(ctx, r.entry, cloakroom.ErrDenied)
+	}
+	purpose, purposeName := c.rules.purpose(req.Purpose)
+	r.entry.Purpose = purposeName
+	decision, err := policy.Decide(&c.grant, &policy.Request{
+		Action: action, Fields: want, Form: form, Purpose: purpose,
+	}, n.now().Unix())
+	if err != nil {
+		return n.refused(ctx, r.entry, err)
+	}
+	r.form = decision.Form
+	r.fields, r.names = r.fields[:0], r.names[:0]
+	for _, number := range c.rules.live {
+		if decision.Fields.Has(number) {
+			r.fields = append(r.fields, c.rules.fields[number])
+			r.names = append(r.names, c.rules.fields[number].Name)
+			r.openers = append(r.openers, n.records.Opener(number))
+		}
+	}
+	r.entry.Fields, r.entry.Form = r.names, r.form.String()
+	return nil
+}
+
+// route turns ids into tokens, sorts them by shard, and copies the sealed
+// records out of every shard. withSubject also fetches the subject records.
+func (n *Node) route(ctx context.Context, r *read, req *api.Request, ids []cloakroom.Pseudonym, withSubject bool) error {
+	r.ids = ids
+	r.columns = len(r.fields)
+	if withSubject {
+		r.columns++
+	}
+	if err := n.place(r); err != nil {
+		return err
+	}
+	if err := n.fetch(ctx, r, req); err != nil {
+		return err
+	}
+	if withSubject {
+		n.judgeSubject(r)
+		return nil
+	}
+	n.judge(r)
+	return n.lookForBare(ctx, r, req)
+}
+
+// place computes slots and tokens and lays the tokens out shard by shard: all
+// fields of an id side by side, so that one read lock covers them.
+func (n *Node) place(r *read) error {
+	size := len(r.ids)
+	r.slots = grow(r.slots, size)
+	r.order, r.at = grow(r.order, size), grow(r.at, size)
+	r.column = grow(r.column, size)
+	r.tokens = grow(r.tokens, size*r.columns)
+	n.records.Slots(r.ids, r.slots)
+	r.sortByShard(r.caller.rules)
+	for c := range r.columns {
+		number := cloakroom.SubjectField
+		if c < len(r.fields) {
+			number = r.fields[c].Number
+		}
+		if err := n.records.Tokens(number, r.ids, r.column); err != nil {
+			return err
+		}
+		for i, token := range r.column {
+			r.tokens[int(r.at[i])*r.columns+c] = token
+		}
+	}
+	return nil
+}
+
+// sortByShard is a counting sort of the ids by the shard that owns them.
+func (r *read) sortByShard(rules *rules) {
+	shards := len(rules.view.Shards)
+	clear(r.bounds[:shards+1])
+	for _, slot := range r.slots {
+		r.bounds[rules.view.ShardOf(slot)+1]++
+	}
+	for s := range shards {
+		r.bounds[s+1] += r.bounds[s]
+	}
+	next := r.bounds
+	for i, slot := range r.slots {
+		shard := rules.view.ShardOf(slot)
+		r.order[next[shard]], r.at[i] = uint16(i), next[shard]
+		next[shard]++
+	}
+}
+
+// fetch reads from each shard what it owns. Ids of a shard that cannot answer
+// are unreachable; only when no shard could is that an error.
+func (n *Node) fetch(ctx context.Context, r *read, req *api.Request) error {
+	r.records.Reset()
+	r.states = grow(r.states, len(r.ids))
+	clear(r.states)
+	reached := false
+	var failed error
+	for s := range r.caller.rules.view.Shards {
+		from, to := int(r.bounds[s]), int(r.bounds[s+1])
+		if from == to {
+			continue
+		}
+		tokens := r.tokens[from*r.columns : to*r.columns]
+		err := n.cluster.Read(ctx, cloakroom.ShardID(s), req.Level, cloakroom.Index{}, tokens, &r.records)
+		if err == nil {
+			reached = true
+			continue
+		}
+		failed = err
+		for len(r.records.Spans) < to*r.columns {
+			r.records.Spans = append(r.records.Spans, command.Span{})
+		}
+		for _, i := range r.order[from:to] {
+			r.states[i] = unreachable
+		}
+	}
+	if !reached && failed != nil {
+		return failed
+	}
+	return nil
+}
+
+// judge finds out which ids have something the caller may be told.
+func (n *Node) judge(r *read) {
+	r.found = 0
+	for i := range r.ids {
+		if r.states[i] == unreachable {
+			continue
+		}
+		for c := range r.columns {
+			if r.visible(i, c) {
+				r.states[i] = present
+				r.found++
+				break
+			}
+		}
+	}
+}
+
+// record returns the sealed record of field c of id i, nil if there is none.
+func (r *read) record(i, c int) []byte {
+	return r.records.At(int(r.at[i])*r.columns + c)
+}
+
+// token returns the token of field c of id i.
+func (r *read) token(i, c int) *cloakroom.Token {
+	return &r.tokens[int(r.at[i])*r.columns+c]
+}
+
+// visible says whether the record of field c of id i exists, has not expired
+// by shard time, and belongs to a domain of the grant.
+func (r *read) visible(i, c int) bool {
+	rec := r.record(i, c)
+	if rec == nil {
+		return false
+	}
+	header, err := record.ParseHeader(rec)
+	if err != nil {
+		return true // let opening it fail loudly
+	}
+	return !expired(header.Expiry, r.records.Time) && r.caller.grant.Domains.Has(header.Domain)
+}
+
+// expired says whether an expiry in unix seconds has passed at the time now,
+// in unix milliseconds.
+func expired(expiry uint32, now uint64) bool {
+	return expiry != 0 && uint64(expiry)*1000 <= now
+}
+
+// judgeSubject is judge for a single read, where the subject record is the
+// last column and says whether there is anything at all.
+func (n *Node) judgeSubject(r *read) {
+	r.found = 0
+	if r.states[0] == unreachable {
+		return
+	}
+	if _, there := r.subject(0, r.columns-1); there {
+		r.states[0] = present
+		r.found = 1
+	}
+}
+
+// subject returns the subject record of id i in column c if the caller may
+// know of the subject.
+func (r *read) subject(i, c int) (command.SubjectRecord, bool) {
+	rec := r.record(i, c)
+	if rec == nil {
+		return command.SubjectRecord{}, false
+	}
+	s, err := command.DecodeSubject(rec)
+	if err != nil || s.Erased || expired(s.Expiry, r.records.Time) || !r.caller.grant.Domains.Has(s.Domain) {
+		return command.SubjectRecord{}, false
+	}
+	return s, true
+}
+
+// lookForBare asks for the subject records of the ids that have none of the
+// fields: a subject without them is {} in the answer, not missing.
+func (n *Node) lookForBare(ctx context.Context, r *read, req *api.Request) error {
+	b := r.second
+	b.ids = b.ids[:0]
+	for i, id := range r.ids {
+		if r.states[i] == absent {
+			b.ids = append(b.ids, id)
+		}
+	}
+	if len(b.ids) == 0 {
+		return nil
+	}
+	b.caller, b.fields, b.columns = r.caller, nil, 1
+	defer func() { b.caller = nil }()
+	if err := n.place(b); err != nil {
+		return err
+	}
+	if err := n.fetch(ctx, b, req); err != nil {
+		return err
+	}
+	j := 0
+	for i := range r.ids {
+		if r.states[i] != absent {
+			continue
+		}
+		if b.states[j] == unreachable {
+			r.states[i] = unreachable
+		} else if _, there := b.subject(j, 0); there {
+			r.states[i] = bare
+			r.found++
+		}
+		j++
+	}
+	return nil
+}
+
+// grow returns s with length n, its content undefined.
+func grow[T any](s []T, n int) []T {
+	if cap(s) < n {
+		return make([]T, n)
+	}
+	return s[:n]
+}

@@ -1,0 +1,184 @@
+package node
+
+import (
+	"maps"
+	"slices"
+
+	"cloakroom"
+	"cloakroom/cluster/directory"
+	"cloakroom/node/api"
+	"cloakroom/node/policy"
+	"cloakroom/node/record"
+)
+
+// rules is one directory view compiled for the gates: who may call, what each
+// may do, and how fields and purposes are looked up. It is immutable; a request
+// uses one rules from its first gate to its last, so that it never sees half
+// of a change.
+type rules struct {
+	view     *directory.View
+	callers  map[directory.Digest]*caller
+	purposes map[string]purpose
+	fields   [policy.MaxField + 1]*field // by number, retired ones included
+	declared []cloakroom.FieldNumber     // every number ever declared, ascending
+	live     []cloakroom.FieldNumber
+}
+
+// field is one declared field with its member name as the answer writes it.
+type field struct {
+	directory.Field
+	typ    record.Type
+	quoted []byte // `"display_name":`
+}
+
+// caller is an authenticated principal under one set of rules.
+type caller struct {
+	name  string
+	grant policy.Grant
+	rules *rules
+}
+
+// Name returns the principal's name.
+func (c *caller) Name() string { return c.name }
+
+// actionsOf says what each action of the directory's grants covers at the gate.
+var actionsOf = map[directory.Action][]policy.Action{
+	directory.ActionDeposit: {policy.Deposit, policy.Update},
+	directory.ActionResolve: {policy.Resolve, policy.Read},
+	directory.ActionErase:   {policy.Erase},
+	directory.ActionSchema:  {policy.SchemaWrite},
+	directory.ActionStatus:  {policy.Status},
+	directory.ActionMetrics: {policy.Metrics},
+}
+
+// compile builds the rules of view.
+func compile(view *directory.View) *rules {
+	r := &rules{
+		view:     view,
+		callers:  make(map[directory.Digest]*caller, len(view.Principals)),
+		purposes: make(map[string]purpose),
+	}
+	byPurpose := make(map[string]policy.Fields)
+	for i := range view.Schema.Fields {
+		f := &field{Field: view.Schema.Fields[i]}
+		f.quoted = api.AppendName(nil, []byte(f.Name))
+		f.typ, _ = record.ParseType(string(f.Type)) // the directory holds declared types only
+		r.fields[f.Number] = f
+		r.declared = append(r.declared, f.Number)
+		if f.Retired {
+			continue
+		}
+		r.live = append(r.live, f.Number)
+		for _, purpose := range f.Purposes {
+			set := byPurpose[purpose]
+			set.Add(f.Number)
+			byPurpose[purpose] = set
+		}
+	}
+	numbers := numberPurposes(byPurpose)
+	for name, number := range numbers {
+		r.purposes[name] = purpose{policy.NewPurpose(number, byPurpose[name]), name}
+	}
+	for _, p := range view.Principals {
+		if !p.Revoked {
+			r.callers[p.Credential] = &caller{name: p.Name, grant: grantOf(&p.Grant, numbers), rules: r}
+		}
+	}
+	return r
+}
+
+// grantOf compiles a grant. A purpose of the grant that no field declares any
+// more gets a number no request can name, so that losing its purposes never
+// turns a restricted grant into an unrestricted one.
+func grantOf(g *directory.Grant, purposes map[string]int) policy.Grant {
+	grant := policy.Grant{
+		Actions: policy.NewActions(policy.SchemaRead),
+		Fields:  policy.NewFields(g.Fields...),
+		Domains: policy.NewDomains(g.Domains...),
+		Expires: g.Expires,
+	}
+	for _, action := range g.Actions {
+		grant.Actions |= policy.NewActions(actionsOf[action]...)
+	}
+	if g.AllFields {
+		grant.Fields = policy.AllFields()
+	}
+	if g.AllDomains {
+		grant.Domains = policy.AllDomains()
+	}
+	grant.Form, _ = policy.ParseForm([]byte(g.Form))
+	list := make([]int, 0, len(g.Purposes))
+	for _, name := range g.Purposes {
+		number, known := purposes[name]
+		if !known {
+			number = unusedPurpose
+		}
+		list = append(list, number)
+	}
+	grant.Purposes, _ = policy.NewPurposes(list...)
+	return grant
+}
+
+// unusedPurpose is given to no purpose of a schema.
+const unusedPurpose = policy.MaxPurpose
+
+// maxPurposes is how many purposes one schema can name.
+const maxPurposes = unusedPurpose - 1
+
+// rulesNow returns the rules of the newest view.
+func (n *Node) rulesNow() *rules {
+	view := n.cluster.Directory()
+	r := n.rules.Load()
+	if r == nil || r.view != view {
+		r = compile(view)
+		n.rules.Store(r)
+	}
+	return r
+}
+
+// purpose looks up what the caller named; no name is the zero purpose. The
+// name comes back only if the schema declares it.
+func (r *rules) purpose(name []byte) (policy.Purpose, string) {
+	if len(name) == 0 {
+		return policy.Purpose{}, ""
+	}
+	if p, known := r.purposes[string(name)]; known {
+		return p.Purpose, p.name
+	}
+	return policy.UnknownPurpose(), ""
+}
+
+// purpose is a compiled purpose with its name.
+type purpose struct {
+	policy.Purpose
+	name string
+}
+
+// numberPurposes gives each purpose a number, from 1 on in the order of the
+// names. Those beyond the last number get none and are unknown to every gate.
+func numberPurposes(declared map[string]policy.Fields) map[string]int {
+	numbers := make(map[string]int, len(declared))
+	for i, name := range slices.Sorted(maps.Keys(declared)) {
+		if i < maxPurposes {
+			numbers[name] = i + 1
+		}
+	}
+	return numbers
+}
+
+// field returns the live field called name, or nil.
+func (r *rules) field(name []byte) *field {
+	f := r.view.Schema.Field(name)
+	if f == nil {
+		return nil
+	}
+	return r.fields[f.Number]
+}
+
+// domain looks up what the caller named; no name is the default domain.
+func (r *rules) domain(name []byte) (cloakroom.Domain, bool) {
+	if len(name) == 0 {
+		return cloakroom.DefaultDomain, true
+	}
+	return r.view.Domain(name)
+}

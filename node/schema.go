@@ -1,0 +1,123 @@
+package node
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"time"
+
+	"cloakroom"
+	"cloakroom/cluster/directory"
+	"cloakroom/node/api"
+	"cloakroom/node/audit"
+	"cloakroom/node/policy"
+)
+
+// schemaJSON is the schema on the wire.
+type schemaJSON struct {
+	Epoch  uint32      `json:"epoch"` // PUT: the epoch the change builds on
+	Fields []fieldJSON `json:"fields"`
+}
+
+// fieldJSON is one field on the wire. PUT may leave the number out: a field of
+// that name keeps its own, a new one gets the next.
+type fieldJSON struct {
+	Number       cloakroom.FieldNumber `json:"number,omitempty"`
+	Name         string                `json:"name"`
+	Type         directory.FieldType   `json:"type"`
+	Purposes     []string              `json:"purposes"`
+	MaxRetention string                `json:"max_retention"` // a Go duration, "8760h"
+	MaxBytes     int                   `json:"max_bytes,omitempty"`
+	Retired      bool                  `json:"retired,omitempty"`
+}
+
+// Schema returns every field ever declared.
+func (n *Node) Schema(ctx context.Context, req *api.Request) ([]byte, error) {
+	c := req.Caller.(*caller)
+	entry, err := n.operate(ctx, req, c, policy.SchemaRead)
+	if err != nil {
+		return nil, err
+	}
+	entry.Outcome = outcomeOf(nil)
+	if err := n.audit.Write(ctx, &entry); err != nil {
+		return nil, err
+	}
+	return schemaText(c.rules.view.Schema), nil
+}
+
+// SetSchema declares the live fields anew. Fields left out are retired: they
+// take no values any more and are erased with their subjects all the same.
+func (n *Node) SetSchema(ctx context.Context, req *api.Request, body []byte) ([]byte, error) {
+	c := req.Caller.(*caller)
+	entry, err := n.operate(ctx, req, c, policy.SchemaWrite)
+	if err != nil {
+		return nil, err
+	}
+	change, err := parseSchema(body)
+	if err != nil {
+		return nil, n.refused(ctx, entry, err)
+	}
+	if err := n.intent(ctx, entry); err != nil {
+		return nil, err
+	}
+	result, err := n.cluster.ProposeDirectory(ctx, &directory.Command{SetSchema: change})
+	if err == nil {
+		err = result.Err()
+	}
+	if err := n.outcome(ctx, entry, err); err != nil {
+		return nil, err
+	}
+	return schemaText(n.cluster.Directory().Schema), nil
+}
+
+// operate is the gate of requests that touch no subject.
+func (n *Node) operate(ctx context.Context, req *api.Request, c *caller, action policy.Action) (audit.Entry, error) {
+	entry := entryOf(req, c, action)
+	_, err := policy.Decide(&c.grant, &policy.Request{Action: action}, n.now().Unix())
+	if err != nil {
+		return entry, n.refused(ctx, entry, err)
+	}
+	return entry, nil
+}
+
+// parseSchema reads a schema from the wire. Every live field names purposes
+// and a longest retention: data protection by default (GDPR art. 25).
+func parseSchema(body []byte) (*directory.SetSchema, error) {
+	var wire schemaJSON
+	decoder := json.NewDecoder(bytes.NewReader(body))
+	decoder.DisallowUnknownFields()
+	if err := decoder.Decode(&wire); err != nil {
+		return nil, fmt.Errorf("read schema: %w", cloakroom.ErrMalformed)
+	}
+	change := &directory.SetSchema{ExpectedEpoch: wire.Epoch}
+	var faults cloakroom.Faults
+	for i, f := range wire.Fields {
+		retention, err := time.ParseDuration(f.MaxRetention)
+		if !f.Retired && (err != nil || retention <= 0) {
+			faults = append(faults, cloakroom.Fault{Item: i, Reason: "needs max_retention, a duration such as 8760h"})
+		}
+		if !f.Retired && len(f.Purposes) == 0 {
+			faults = append(faults, cloakroom.Fault{Item: i, Reason: "needs at least one purpose"})
+		}
+		change.Fields = append(change.Fields, directory.Field{
+			Number: f.Number, Name: f.Name, Type: f.Type, Purposes: f.Purposes,
+			MaxRetention: retention, MaxBytes: f.MaxBytes, Retired: f.Retired,
+		})
+	}
+	if len(faults) > 0 {
+		return nil, faults
+	}
+	return change, nil
+}
+
+func schemaText(s *directory.Schema) []byte {
+	wire := schemaJSON{Epoch: s.Epoch, Fields: make([]fieldJSON, len(s.Fields))}
+	for i, f := range s.Fields {
+		wire.Fields[i] = fieldJSON{
+			Number: f.Number, Name: f.Name, Type: f.Type, Purposes: f.Purposes,
+			MaxRetention: f.MaxRetention.String(), MaxBytes: f.MaxBytes, Retired: f.Retired,
+		}
+	}
+	return mustJSON(wire)
+}

@@ -1,0 +1,103 @@
+package node
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	"cloakroom"
+	"cloakroom/cluster/command"
+)
+
+// The sweep wipes subjects an hour after their expiry. Reads hide them from
+// the moment on; the hour is for clocks that were wrong.
+const (
+	sweepEvery = 10 * time.Second
+	sweepGrace = time.Hour
+	sweepBatch = 256 // subjects of one shard in one round
+)
+
+// sweeper is the goroutine that does it. close stops it and waits.
+type sweeper struct {
+	cancel context.CancelFunc
+	done   sync.WaitGroup
+}
+
+func (n *Node) startSweeper() *sweeper {
+	ctx, cancel := context.WithCancel(context.Background())
+	s := &sweeper{cancel: cancel}
+	s.done.Go(func() { n.sweep(ctx) }) // close stops it
+	return s
+}
+
+func (s *sweeper) close() {
+	s.cancel()
+	s.done.Wait()
+}
+
+func (n *Node) sweep(ctx context.Context) {
+	ticker := time.NewTicker(sweepEvery)
+	defer ticker.Stop()
+	after := make(map[cloakroom.ShardID]cloakroom.Token)
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-ticker.C:
+		}
+		for _, shard := range n.cluster.Directory().Shards {
+			next, err := n.sweepShard(ctx, shard.ID, after[shard.ID])
+			if err != nil && ctx.Err() == nil {
+				n.cfg.Logger.Warn("sweep failed", "shard", shard.ID, "error", err)
+			}
+			after[shard.ID] = next
+		}
+	}
+}
+
+// sweepShard wipes the next expired subjects of a shard that this node leads
+// and returns where the next round goes on.
+func (n *Node) sweepShard(ctx context.Context, shard cloakroom.ShardID, after cloakroom.Token) (cloakroom.Token, error) {
+	if !n.cluster.Leads(shard) {
+		return cloakroom.Token{}, nil
+	}
+	tokens, err := n.cluster.Expired(shard, after, sweepGrace, sweepBatch)
+	if err != nil || len(tokens) == 0 {
+		return cloakroom.Token{}, err
+	}
+	var records command.Records
+	if err := n.cluster.Read(ctx, shard, cloakroom.Lease, cloakroom.Index{}, tokens, &records); err != nil {
+		return after, err
+	}
+	rules := n.rulesNow()
+	commands := make([]command.Command, 0, len(tokens))
+	for i, token := range tokens {
+		subject, err := command.DecodeSubject(records.At(i))
+		if err != nil || subject.Erased {
+			continue // erased since
+		}
+		c, err := n.expire(rules, token, subject)
+		if err != nil {
+			return after, err
+		}
+		commands = append(commands, c)
+	}
+	if _, _, err := n.cluster.Propose(ctx, shard, commands); err != nil {
+		return after, err
+	}
+	return tokens[len(tokens)-1], nil
+}
+
+// expire is the command that wipes a subject if it still has this expiry.
+func (n *Node) expire(rules *rules, token cloakroom.Token, subject command.SubjectRecord) (command.Command, error) {
+	var d draft
+	var err error
+	if d.id, err = n.records.IDOf(cloakroom.SubjectField, token); err != nil {
+		return command.Command{}, err
+	}
+	if err := n.listAll(rules, &d, command.Expire); err != nil {
+		return command.Command{}, err
+	}
+	d.command.Expiry = subject.Expiry
+	return d.command, nil
+}

@@ -1,0 +1,217 @@
+package node
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"sync"
+
+	"cloakroom"
+	"cloakroom/cluster/command"
+	"cloakroom/node/api"
+	"cloakroom/node/policy"
+)
+
+// write carries one deposit, of one subject or many, through its gates. It
+// aliases the values in the guarded request only until they are sealed.
+type write struct {
+	req    *api.Request
+	caller *caller
+	rules  *rules
+	action policy.Action
+	key    idempotency
+	base   command.SubjectRecord // PATCH: what the change builds on
+
+	items   []api.Deposit
+	results []api.Deposited
+	batch   bool // a fault names its item
+	creates bool // POST: no item may replace a subject
+
+	drafts []draft
+}
+
+// draft is one item on its way to a shard.
+type draft struct {
+	id      cloakroom.Pseudonym
+	slot    cloakroom.Slot
+	shard   cloakroom.ShardID
+	command command.Command
+	bytes   int // of its sealed records
+}
+
+// subjectWrite is a write of one subject.
+func (n *Node) subjectWrite(ctx context.Context, req *api.Request, item api.Deposit, creates bool) (api.Deposited, error) {
+	var result [1]api.Deposited
+	w := &write{req: req, action: policy.Deposit, creates: creates,
+		items: []api.Deposit{item}, results: result[:]}
+	if err := n.write(ctx, w); err != nil {
+		return api.Deposited{}, err
+	}
+	return result[0], nil
+}
+
+// write takes items through authorize → seal → audit → propose → audit.
+func (n *Node) write(ctx context.Context, w *write) error {
+	w.caller = w.req.Caller.(*caller)
+	w.rules = w.caller.rules
+	entry := entryOf(w.req, w.caller, w.action)
+	entry.Asked = len(w.items)
+	if err := n.authorizeWrite(w); err != nil {
+		return n.refused(ctx, entry, err)
+	}
+	_, entry.Purpose = w.rules.purpose(w.req.Purpose)
+	err := n.sealItems(w)
+	if err != nil {
+		return n.refused(ctx, entry, err)
+	}
+	if err := n.intent(ctx, entry); err != nil {
+		return err
+	}
+	err = n.propose(ctx, w)
+	for try := 1; isStale(err) && try < schemaRetries; try++ {
+		err = n.retryWithNewRules(ctx, w)
+	}
+	entry.Found = countDone(w.results)
+	entry.Missing = len(w.items) - entry.Found
+	return n.outcome(ctx, entry, err)
+}
+
+// retryWithNewRules takes a write through its gates again after a shard told
+// that the schema has moved on. Items that were done already are replays.
+func (n *Node) retryWithNewRules(ctx context.Context, w *write) error {
+	w.rules = n.rulesNow()
+	if err := n.authorizeWrite(w); err != nil {
+		return err
+	}
+	if err := n.sealItems(w); err != nil {
+		return err
+	}
+	return n.propose(ctx, w)
+}
+
+func countDone(results []api.Deposited) int {
+	done := 0
+	for i := range results {
+		if results[i].Err == nil {
+			done++
+		}
+	}
+	return done
+}
+
+func isStale(err error) bool { return errors.Is(err, cloakroom.ErrStaleSchema) }
+
+// authorizeWrite decides on every item, and checks every value, before
+// anything is sealed. All faults are reported at once.
+func (n *Node) authorizeWrite(w *write) error {
+	purpose, _ := w.rules.purpose(w.req.Purpose)
+	now := n.now().Unix()
+	w.drafts = grow(w.drafts, len(w.items))
+	var faults cloakroom.Faults
+	for i := range w.items {
+		domain, known := w.rules.domain(w.items[i].Domain)
+		if !known {
+			return cloakroom.ErrDenied
+		}
+		var fields policy.Fields
+		fields, faults = w.check(i, faults)
+		_, err := policy.Decide(&w.caller.grant, &policy.Request{
+			Action: w.action, Fields: fields, Domain: domain, Purpose: purpose,
+		}, now)
+		if err != nil {
+			return err
+		}
+		w.drafts[i].command.Domain = domain
+	}
+	if len(faults) > 0 {
+		return faults
+	}
+	return nil
+}
+
+// propose hands the commands to their shards, to all of them at once.
+func (n *Node) propose(ctx context.Context, w *write) error {
+	if len(w.drafts) == 1 {
+		return n.proposeGroup(ctx, w, []int{0})
+	}
+	order := make([]int, len(w.drafts))
+	for i := range order {
+		order[i] = i
+	}
+	slices.SortStableFunc(order, func(a, b int) int { return int(w.drafts[a].shard) - int(w.drafts[b].shard) })
+	var wait sync.WaitGroup
+	var errs [cloakroom.MaxShards]error
+	groups := 0
+	for len(order) > 0 {
+		shard := w.drafts[order[0]].shard
+		end := slices.IndexFunc(order, func(i int) bool { return w.drafts[i].shard != shard })
+		if end < 0 {
+			end = len(order)
+		}
+		group, failed := order[:end], &errs[groups]
+		wait.Go(func() { *failed = n.proposeGroup(ctx, w, group) }) // ends with the shard's answer or ctx
+		order, groups = order[end:], groups+1
+	}
+	wait.Wait()
+	return batchError(errs[:groups])
+}
+
+// batchError is what a batch as a whole is told. As soon as one shard did its
+// part, or may have, every item tells its own end; a stale schema sends the
+// whole batch through the gates again.
+func batchError(errs []error) error {
+	for _, err := range errs {
+		if isStale(err) {
+			return err
+		}
+	}
+	for _, err := range errs {
+		if err == nil || errors.Is(err, cloakroom.ErrOutcomeUnknown) {
+			return nil
+		}
+	}
+	return errs[0]
+}
+
+// proposeGroup proposes the items of one shard and fills in their results. It
+// returns an error when all of them share it.
+func (n *Node) proposeGroup(ctx context.Context, w *write, group []int) error {
+	commands := make([]command.Command, len(group))
+	for i, at := range group {
+		commands[i] = w.drafts[at].command
+	}
+	results, _, err := n.cluster.Propose(ctx, w.drafts[group[0]].shard, commands)
+	if err != nil {
+		for _, at := range group {
+			w.results[at] = api.Deposited{ID: w.drafts[at].id, Err: err}
+		}
+		return err
+	}
+	var stale error
+	for i, at := range group {
+		w.settle(at, &commands[i], results[i])
+		if isStale(w.results[at].Err) {
+			stale = w.results[at].Err
+		}
+	}
+	if len(w.items) == 1 {
+		return w.results[0].Err
+	}
+	return stale
+}
+
+// settle turns a shard's answer into the item's result.
+func (w *write) settle(at int, c *command.Command, result command.Result) {
+	out := api.Deposited{
+		ID:      w.drafts[at].id,
+		Version: result.Version,
+		Created: result.Code == command.Created || result.Code == command.Replayed && c.Flags&command.CreateOnly != 0,
+		Err:     result.Err(c.Kind),
+	}
+	if result.Code == command.Exists && w.key.given && w.creates {
+		// The id comes from the key: this is the caller's own earlier deposit,
+		// changed since. It stands, and is not written again.
+		out.Err = nil
+	}
+	w.results[at] = out
+}
