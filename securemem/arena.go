@@ -205,6 +205,13 @@ func (r *arenaRegion) give(chunk unsafe.Pointer) {
 	}
 }
 
+// close keeps the arena from handing out memory that is unmapped next.
+func (a *Arena) close() {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.limit, a.regions = 0, nil
+}
+
 // locked reports whether all regions are locked, and will be.
 func (a *Arena) locked() bool {
 	a.mu.Lock()

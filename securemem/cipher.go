@@ -15,10 +15,7 @@ const (
 	TagBytes = 16
 )
 
-var (
-	errKeyLength   = fmt.Errorf("key must have %d bytes", KeyBytes)
-	errNonceLength = fmt.Errorf("nonce must have %d bytes", NonceBytes)
-)
+var errKeyLength = fmt.Errorf("key must have %d bytes", KeyBytes)
 
 // AEAD is AES-256-GCM whose key schedule lies in the key region only. Seal and
 // Open are safe for concurrent use and do not allocate when dst has room; what
@@ -77,13 +74,10 @@ func (a *AEAD) Seal(dst, nonce, plaintext, ad []byte) []byte {
 	return a.seal(dst, nonce, plaintext, ad)
 }
 
-// Open appends the plaintext of sealed to dst. It fails on another nonce length
-// and on anything that was not sealed like this; then what it wrote into dst's
-// spare room is wiped. dst may be sealed[:0].
+// Open appends the plaintext of sealed to dst. It fails on anything that was
+// not sealed like this; then what it wrote into dst's spare room is wiped. dst
+// may be sealed[:0]. It panics on another nonce length.
 func (a *AEAD) Open(dst, nonce, sealed, ad []byte) ([]byte, error) {
-	if len(nonce) != NonceBytes {
-		return nil, errNonceLength
-	}
 	return a.open(dst, nonce, sealed, ad)
 }
 

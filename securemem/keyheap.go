@@ -19,8 +19,9 @@ const granule = 64
 type keyHeap struct {
 	mem span
 
-	mu   sync.Mutex
-	used []uint64 // bit set: granule taken
+	mu     sync.Mutex
+	used   []uint64 // bit set: granule taken
+	closed bool
 }
 
 func newKeyHeap(mem []byte) *keyHeap {
@@ -32,6 +33,9 @@ func (h *keyHeap) take(n int) ([]byte, error) {
 	want := (n + granule - 1) / granule
 	h.mu.Lock()
 	defer h.mu.Unlock()
+	if h.closed {
+		return nil, errClosed
+	}
 	all := h.mem.n / granule
 	start := rand.IntN(all)
 	at, ok := h.findRun(start, all, want)
@@ -45,13 +49,24 @@ func (h *keyHeap) take(n int) ([]byte, error) {
 	return h.mem.bytes()[at*granule : at*granule+n : at*granule+n], nil
 }
 
-// give wipes what take returned and takes it back.
+// give wipes what take returned and takes it back. After close it does
+// nothing: keys may be destroyed in any order at the end.
 func (h *keyHeap) give(b []byte) {
-	clear(b)
 	at := int(uintptr(unsafe.Pointer(unsafe.SliceData(b)))-h.mem.addr()) / granule
 	h.mu.Lock()
 	defer h.mu.Unlock()
+	if h.closed {
+		return
+	}
+	clear(b)
 	h.mark(at, (len(b)+granule-1)/granule, false)
+}
+
+// close keeps the heap from touching its memory, which is unmapped next.
+func (h *keyHeap) close() {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.closed = true
 }
 
 // findRun looks for want free granules in [from, to).

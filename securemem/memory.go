@@ -156,14 +156,21 @@ func (m *Memory) UnmapPlain(b []byte) {
 var errClosed = errors.New("guarded memory is closed")
 
 // Close wipes and unmaps everything. Nothing that came from m may be used
-// afterwards: such a use faults. A second Close does nothing.
+// afterwards: such a use faults, except for Destroy. A second Close does
+// nothing.
 func (m *Memory) Close() error {
 	m.mu.Lock()
 	regions := m.regions
 	m.regions, m.plain, m.closed = map[*region]struct{}{}, map[unsafe.Pointer]*region{}, true
 	m.mu.Unlock()
+	if m.keys != nil {
+		m.keys.close()
+	}
 	if m.pool != nil {
 		m.pool.close()
+	}
+	if m.arena != nil {
+		m.arena.close()
 	}
 	var faults []error
 	for reg := range regions {

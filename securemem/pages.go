@@ -11,8 +11,9 @@ const (
 	chunkPages = chunkBytes / pageBytes
 )
 
-// pageRuns carves runs of 4 KiB pages out of chunks, for index segments and
-// slots too large to share a chunk with others of their class.
+// pageRuns carves runs of 4 KiB pages out of the arena's chunks: for index
+// segments, for slots too large to share a chunk, and for a class's first
+// chunks.
 type pageRuns struct {
 	chunks []*pageChunk
 	byBase map[unsafe.Pointer]*pageChunk

@@ -2,7 +2,6 @@ package securemem
 
 import (
 	"fmt"
-	"math/rand/v2"
 	"sync/atomic"
 	"unsafe"
 
@@ -31,14 +30,16 @@ type row struct {
 type slots struct {
 	used  []uint64 // bit set: slot taken, or behind the last one
 	free  uint32
+	at    int32  // position in the class's list, -1: in none
 	class uint16 // pageClass: the row is one slot of whole pages
-	at    int32  // position in the class's open list, -1: not in it
+	pages uint8  // length of the chunk in 4 KiB
+	list  uint8  // of the class's open lists
 }
 
 const pageClass = ^uint16(0)
 
-// Slab carves the slots and pages of one shard out of chunks of 128 KiB. Each
-// chunk holds slots of one size; a slot is chosen at random among the free
+// Slab carves the slots and pages of one shard out of chunks of 16 to
+// 128 KiB. Each chunk holds slots of one size; a slot is chosen at random among the free
 // ones of its chunk, so that its place does not tell when it was written.
 //
 // The caller provides the locking: Alloc, Free, Hold, Unhold, AllocPages,
@@ -48,11 +49,11 @@ type Slab struct {
 	arena   *Arena
 	purpose string
 
-	table  []row
-	slots  []slots           // as long as table
-	vacant []uint32          // rows to use again
-	open   [classes][]uint32 // rows with a free slot; the last one is being filled
-	pages  pageRuns
+	table   []row
+	slots   []slots             // as long as table
+	vacant  []uint32            // rows to use again
+	classes [classes]*sizeClass // nil: not in use yet
+	pages   pageRuns
 
 	holds  int
 	parked []Ref // freed while held
@@ -91,18 +92,25 @@ func (s *Slab) Alloc(n int) (Ref, []byte, error) {
 		return s.allocLarge(n)
 	}
 	class, size := classOf(n)
-	open := s.open[class]
-	if len(open) == 0 {
-		if err := s.addChunk(class, size); err != nil {
+	c := s.classes[class]
+	if c == nil {
+		c = &sizeClass{size: size}
+		s.classes[class] = c
+	}
+	if c.filling == 0 {
+		c.filling = s.choose(c)
+	}
+	if c.filling == 0 {
+		r, err := s.addChunk(class, c)
+		if err != nil {
 			return 0, nil, fmt.Errorf("allocate slot: %w", err)
 		}
-		open = s.open[class]
+		c.filling = r
 	}
-	r := open[len(open)-1]
+	r := c.filling
 	slot := s.slots[r].takeRandom()
 	if s.slots[r].free == 0 {
-		s.closeRow(class, r)
-		s.chooseNext(class)
+		c.filling = 0
 	}
 	s.used.Add(int64(size))
 	s.count.Add(1)
@@ -149,7 +157,7 @@ func (s *Slab) Unhold() {
 	s.held.Store(0)
 }
 
-// release wipes a slot and marks it free; an empty chunk returns to the arena.
+// release wipes a slot and marks it free; an empty chunk goes back.
 func (s *Slab) release(ref Ref) {
 	r, slot := uint32(ref)>>slotBits, uint32(ref)&slotMask
 	if int(r) >= len(s.table) || s.table[r].base == nil || !s.slots[r].taken(slot) {
@@ -161,17 +169,23 @@ func (s *Slab) release(ref Ref) {
 	s.count.Add(-1)
 	book := &s.slots[r]
 	if book.class == pageClass {
-		s.pages.give(s, unsafe.Pointer(unsafe.SliceData(b)), len(b))
+		s.giveRun(s.table[r].base, len(b))
 		s.vacate(r)
 		return
 	}
 	book.give(slot)
-	if book.free == s.table[r].slots {
-		s.closeRow(int(book.class), r)
-		s.giveChunk(s.table[r].base)
-		s.vacate(r)
-	} else if book.at < 0 {
-		s.openRow(int(book.class), r)
+	c := s.classes[book.class]
+	switch empty := book.free == s.table[r].slots; {
+	case empty && c.filling == r:
+		c.filling = 0
+		s.giveRow(c, r)
+	case empty:
+		if book.at >= 0 { // a chunk of one slot was full before
+			s.unlist(c, r)
+		}
+		s.giveRow(c, r)
+	case c.filling != r:
+		s.relist(c, r)
 	}
 }
 
@@ -182,7 +196,7 @@ func (s *Slab) allocLarge(n int) (Ref, []byte, error) {
 	if err != nil {
 		return 0, nil, fmt.Errorf("allocate slot: %w", err)
 	}
-	base, err := s.pages.take(s, n)
+	base, err := s.takeRun(n)
 	if err != nil {
 		s.vacate(r)
 		return 0, nil, fmt.Errorf("allocate slot: %w", err)
@@ -194,22 +208,30 @@ func (s *Slab) allocLarge(n int) (Ref, []byte, error) {
 	return Ref(r << slotBits), s.Bytes(Ref(r << slotBits)), nil
 }
 
-// addChunk opens a new chunk of a class.
-func (s *Slab) addChunk(class, size int) error {
+// addChunk returns the row of a new chunk.
+func (s *Slab) addChunk(class int, c *sizeClass) (uint32, error) {
 	r, err := s.newRow()
 	if err != nil {
-		return err
+		return 0, err
 	}
-	base, err := s.takeChunk()
+	bytes := c.chunkSize()
+	base, err := s.takeRun(bytes)
 	if err != nil {
 		s.vacate(r)
-		return err
+		return 0, err
 	}
-	n := uint32(chunkBytes / size)
-	s.table[r] = row{base: base, size: uint32(size), slots: n}
-	s.slots[r] = newSlots(n, uint16(class))
-	s.openRow(class, r)
-	return nil
+	n := uint32(bytes / c.size)
+	s.table[r] = row{base: base, size: uint32(c.size), slots: n}
+	s.slots[r] = newSlots(n, uint16(class), bytes)
+	c.chunks++
+	return r, nil
+}
+
+// giveRow gives the wiped chunk of a row back.
+func (s *Slab) giveRow(c *sizeClass, r uint32) {
+	c.chunks--
+	s.giveRun(s.table[r].base, int(s.slots[r].pages)*pageBytes)
+	s.vacate(r)
 }
 
 // newRow returns a vacant row of the table.
@@ -231,46 +253,21 @@ func (s *Slab) vacate(r uint32) {
 	s.vacant = append(s.vacant, r)
 }
 
-// openRow lists a row that has a free slot again, before the one being filled.
-func (s *Slab) openRow(class int, r uint32) {
-	open := append(s.open[class], r)
-	s.slots[r].at = int32(len(open) - 1)
-	s.open[class] = open
-	if len(open) > 1 {
-		s.swapOpen(class, len(open)-1, len(open)-2)
+// takeRun returns n zeroed bytes: a chunk of its own or a part of one.
+func (s *Slab) takeRun(n int) (unsafe.Pointer, error) {
+	if n == chunkBytes {
+		return s.takeChunk()
 	}
+	return s.pages.take(s, n)
 }
 
-// closeRow takes a row off the list.
-func (s *Slab) closeRow(class int, r uint32) {
-	open := s.open[class]
-	last := len(open) - 1
-	s.swapOpen(class, int(s.slots[r].at), last)
-	s.slots[r].at = -1
-	s.open[class] = open[:last]
-}
-
-func (s *Slab) swapOpen(class, i, j int) {
-	open := s.open[class]
-	open[i], open[j] = open[j], open[i]
-	s.slots[open[i]].at, s.slots[open[j]].at = int32(i), int32(j)
-}
-
-// chooseNext picks the chunk to fill next: the fullest of four random ones, so
-// that the emptier ones fall empty and go back to the arena.
-func (s *Slab) chooseNext(class int) {
-	open := s.open[class]
-	if len(open) < 2 {
+// giveRun takes back what takeRun returned, wiped.
+func (s *Slab) giveRun(base unsafe.Pointer, n int) {
+	if n == chunkBytes {
+		s.giveChunk(base)
 		return
 	}
-	best := rand.IntN(len(open))
-	for range 3 {
-		other := rand.IntN(len(open))
-		if s.slots[open[other]].free < s.slots[open[best]].free {
-			best = other
-		}
-	}
-	s.swapOpen(class, best, len(open)-1)
+	s.pages.give(s, base, n)
 }
 
 func (s *Slab) takeChunk() (unsafe.Pointer, error) {
@@ -297,13 +294,13 @@ func (s *Slab) Stats() SlabStats {
 // must not be used afterwards.
 func (s *Slab) Close() {
 	for r := range s.table {
-		if base := s.table[r].base; base != nil && s.slots[r].class != pageClass {
+		if base := s.table[r].base; base != nil && s.slots[r].pages == chunkPages {
 			clear(unsafe.Slice((*byte)(base), chunkBytes))
 			s.giveChunk(base)
 		}
 	}
 	s.pages.close(s)
-	s.table, s.slots, s.vacant, s.parked, s.open = nil, nil, nil, nil, [classes][]uint32{}
+	s.table, s.slots, s.vacant, s.parked, s.classes = nil, nil, nil, nil, [classes]*sizeClass{}
 	s.used.Store(0)
 	s.count.Store(0)
 	s.held.Store(0)

@@ -5,13 +5,13 @@ import (
 	"math/rand/v2"
 )
 
-// newSlots returns the bookkeeping of n free slots.
-func newSlots(n uint32, class uint16) slots {
+// newSlots returns the bookkeeping of n free slots in a chunk of some bytes.
+func newSlots(n uint32, class uint16, bytes int) slots {
 	used := make([]uint64, (n+63)/64)
 	if rest := n % 64; rest != 0 {
 		used[len(used)-1] = ^uint64(0) << rest
 	}
-	return slots{used: used, free: n, class: class, at: -1}
+	return slots{used: used, free: n, class: class, pages: uint8(bytes / pageBytes), at: -1}
 }
 
 // takeRandom takes one of the free slots, each with the same probability. The
