@@ -443,6 +443,7 @@ func TestDecodeRefuses(t *testing.T) {
 	copy(swapped[entry(2):], blob[entry(1):entry(2)])
 	missing := bytes.Clone(blob[:entry(4)])
 	missing[62]--
+	cfg := testConfig(t) // one: each takes of what may be locked
 	for name, b := range map[string][]byte{
 		"nothing":                      nil,
 		"a short header":               blob[:blobHeaderBytes-1],
@@ -465,7 +466,7 @@ func TestDecodeRefuses(t *testing.T) {
 		"a count without a key in it":  change(62, 0),
 		"a count that is far too high": change(61, 0xff),
 	} {
-		if _, err := Decode(testConfig(t), b); !errors.Is(err, ErrBlob) {
+		if _, err := Decode(cfg, b); !errors.Is(err, ErrBlob) {
 			t.Errorf("%s: Decode = %v, want ErrBlob", name, err)
 		}
 	}
