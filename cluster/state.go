@@ -1,14 +1,27 @@
 package cluster
 
 import (
+	"fmt"
+	"time"
+
+	"cloakroom"
 	"cloakroom/cluster/replica"
 	"cloakroom/cluster/state"
 )
 
-// StateMachine fits the shard machine to what a shard drives, for
-// [Config.Machine].
-func StateMachine(m *state.Machine) Machine { return stateMachine{m} }
+// StateConfig says what the state of one shard is made of.
+type StateConfig = state.Config
 
+// StateMachine makes the state of one shard, for [Config.Machine].
+func StateMachine(cfg StateConfig) (Machine, error) {
+	m, err := state.New(cfg)
+	if err != nil {
+		return nil, err
+	}
+	return stateMachine{m}, nil
+}
+
+// stateMachine fits the shard machine to what a shard drives.
 type stateMachine struct{ *state.Machine }
 
 // Snapshot implements [Machine]. A nil *state.View must not become a View.
@@ -18,4 +31,34 @@ func (m stateMachine) Snapshot() (replica.View, error) {
 		return nil, err
 	}
 	return view, nil
+}
+
+// Count returns how many subjects live in the shard and how many marks of
+// erased ones it keeps.
+func (m stateMachine) Count() (subjects, erased int) {
+	stats := m.Stats()
+	return stats.Subjects, stats.Erased
+}
+
+// sweeping is what a machine must be able to do for [Cluster.Expired].
+type sweeping interface {
+	Time() uint64
+	Expired(after cloakroom.Token, now uint32, limit int, dst []cloakroom.Token) []cloakroom.Token
+}
+
+// Expired returns, in token order, the subject tokens of at most limit
+// subjects after the given one that expired at least grace ago by shard time.
+// None means that the end was reached: the sweep starts again from the zero
+// token.
+func (c *Cluster) Expired(shard cloakroom.ShardID, after cloakroom.Token, grace time.Duration, limit int) ([]cloakroom.Token, error) {
+	s, err := c.shard(shard)
+	if err != nil {
+		return nil, err
+	}
+	m, ok := s.machine.(sweeping)
+	if !ok {
+		return nil, fmt.Errorf("sweep shard %d: its machine knows no expiry", shard)
+	}
+	now := m.Time()/1000 - min(m.Time()/1000, uint64(grace/time.Second))
+	return m.Expired(after, uint32(min(now, 1<<32-1)), limit, nil), nil
 }

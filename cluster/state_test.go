@@ -29,7 +29,7 @@ func openReal(t *testing.T, limit int64) (*rig, []*state.Machine) {
 		c.Machine = func(id cloakroom.ShardID) (Machine, error) {
 			m, err := state.New(state.Config{Slab: memory.Arena().NewSlab(fmt.Sprintf("shard %d", id))})
 			machines[id] = m
-			return StateMachine(m), err
+			return stateMachine{m}, err
 		}
 		c.RecordMemory = func() (int64, int64) {
 			s := memory.Arena().Stats()
@@ -90,7 +90,7 @@ func TestStateOutlivesItsLog(t *testing.T) {
 	if s.Compactions == 0 || s.LogBytes > s.LogBudget || s.LogMapped > 2*s.LogBudget {
 		t.Fatalf("log after 4 MB: %+v", s)
 	}
-	view, err := StateMachine(machines[1]).Snapshot()
+	view, err := stateMachine{machines[1]}.Snapshot()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -106,7 +106,7 @@ func TestStateOutlivesItsLog(t *testing.T) {
 		t.Fatalf("second writing: %d bytes, %v; first %d", n, err, first.Len())
 	}
 	_, fresh := openReal(t, 64<<20)
-	copied := StateMachine(fresh[0])
+	copied := stateMachine{fresh[0]}
 	if err := copied.Restore(&first); err != nil {
 		t.Fatal(err)
 	}

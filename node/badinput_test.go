@@ -21,13 +21,13 @@ func TestBadInput(t *testing.T) {
 	h := open(t, func(cfg *node.Config) {
 		cfg.Principals = append(cfg.Principals,
 			node.Principal{Name: "names-only", Token: []byte("token-names"), Grant: directory.Grant{
-				Actions: []directory.Action{directory.ActionResolve, directory.ActionDeposit},
+				Actions: []directory.Action{directory.Resolve, directory.Deposit},
 				Fields:  []cloakroom.FieldNumber{cloakroom.FirstField}, Form: directory.FormPlain, AllDomains: true}},
 			node.Principal{Name: "expired", Token: []byte("token-expired"), Grant: directory.Grant{
 				Actions: directory.Actions(), AllFields: true, AllDomains: true, Form: directory.FormPlain,
 				Expires: time.Now().Add(-time.Hour).Unix()}},
 			node.Principal{Name: "for-display", Token: []byte("token-display"), Grant: directory.Grant{
-				Actions: []directory.Action{directory.ActionResolve}, AllFields: true, AllDomains: true,
+				Actions: []directory.Action{directory.Resolve}, AllFields: true, AllDomains: true,
 				Form: directory.FormPlain, Purposes: []string{"display"}}},
 			node.Principal{Name: "revoked", Token: []byte("token-revoked"), Grant: directory.Grant{
 				Actions: directory.Actions(), AllFields: true, AllDomains: true, Form: directory.FormPlain}},

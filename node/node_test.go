@@ -257,7 +257,7 @@ func TestBatchDepositsWholeItems(t *testing.T) {
 func TestMaskedGrantsSeeMasks(t *testing.T) {
 	h := open(t, func(cfg *node.Config) {
 		cfg.Principals = append(cfg.Principals, node.Principal{Name: "masked", Token: []byte("token-masked"), Grant: directory.Grant{
-			Actions: []directory.Action{directory.ActionResolve}, AllFields: true, AllDomains: true, Form: directory.FormMasked,
+			Actions: []directory.Action{directory.Resolve}, AllFields: true, AllDomains: true, Form: directory.FormMasked,
 		}})
 	})
 	d := h.deposit(ada)

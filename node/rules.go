@@ -41,16 +41,6 @@ type caller struct {
 // Name returns the principal's name.
 func (c *caller) Name() string { return c.name }
 
-// actionsOf says what each action of the directory's grants covers at the gate.
-var actionsOf = map[directory.Action][]policy.Action{
-	directory.ActionDeposit: {policy.Deposit, policy.Update},
-	directory.ActionResolve: {policy.Resolve, policy.Read},
-	directory.ActionErase:   {policy.Erase},
-	directory.ActionSchema:  {policy.SchemaWrite},
-	directory.ActionStatus:  {policy.Status},
-	directory.ActionMetrics: {policy.Metrics},
-}
-
 // compile builds the rules of view.
 func compile(view *directory.View) *rules {
 	r := &rules{
@@ -92,13 +82,15 @@ func compile(view *directory.View) *rules {
 // turns a restricted grant into an unrestricted one.
 func grantOf(g *directory.Grant, purposes map[string]int) policy.Grant {
 	grant := policy.Grant{
-		Actions: policy.NewActions(policy.SchemaRead),
 		Fields:  policy.NewFields(g.Fields...),
 		Domains: policy.NewDomains(g.Domains...),
 		Expires: g.Expires,
 	}
-	for _, action := range g.Actions {
-		grant.Actions |= policy.NewActions(actionsOf[action]...)
+	for _, name := range g.Actions {
+		// Access and operate have no gate here yet; they allow nothing.
+		if action, known := policy.ParseAction(string(name)); known {
+			grant.Actions |= policy.NewActions(action)
+		}
 	}
 	if g.AllFields {
 		grant.Fields = policy.AllFields()
