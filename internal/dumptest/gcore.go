@@ -38,7 +38,7 @@ func firstLine(out []byte) string {
 }
 
 // FindAESKeys runs aeskeyfind (Halderman et al., Lest we remember, 2008) over
-// a core file. It recognises key schedules of AES-128 and AES-256, whoever
+// a file of memory; see [Condense]. It recognises key schedules of AES-128 and AES-256, whoever
 // made them, so it also finds keys that the test does not know.
 func FindAESKeys(ctx context.Context, core string) ([][]byte, error) {
 	out, err := exec.CommandContext(ctx, "aeskeyfind", "-q", core).Output()

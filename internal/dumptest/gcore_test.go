@@ -11,6 +11,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -166,6 +167,10 @@ func TestDumpFindsWhatAProcessHolds(t *testing.T) {
 	if found.Threads < 2 || found.RegisterBytes == 0 {
 		t.Errorf("got %d threads and %d bytes of registers", found.Threads, found.RegisterBytes)
 	}
+	schedules, err := FindSchedules(core)
+	if err != nil || !slices.ContainsFunc(schedules, func(k []byte) bool { return bytes.Equal(k, key) }) {
+		t.Errorf("got %d key schedules, %v, the held one is not among them", len(schedules), err)
+	}
 	checkAESKeyFind(t, core, key)
 }
 
@@ -175,7 +180,11 @@ func checkAESKeyFind(t *testing.T, core string, key []byte) {
 		t.Log("no aeskeyfind on this machine")
 		return
 	}
-	keys, err := FindAESKeys(t.Context(), core)
+	memory := filepath.Join(t.TempDir(), "memory")
+	if err := Condense(core, memory); err != nil {
+		t.Fatal(err)
+	}
+	keys, err := FindAESKeys(t.Context(), memory)
 	if err != nil {
 		t.Fatal(err)
 	}
