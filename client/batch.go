@@ -42,8 +42,7 @@ func (c *Client) DepositBatch(ctx context.Context, subjects []Subject) ([]Deposi
 
 // DepositBatchJSON sends a batch whose body the caller has built, which is
 // what a bulk load does, and hands the n results to each, in order. body must
-// not change until it returns. Nothing is handed over if the error is not nil,
-// except when the answer itself is broken.
+// not change until it returns. Nothing is handed over if the error is not nil.
 func (c *Client) DepositBatchJSON(ctx context.Context, idempotencyKey string, body []byte, n int, each func(i int, d Deposited)) error {
 	const verb = "deposit batch"
 	answer, err := c.do(ctx, &call{
@@ -53,17 +52,17 @@ func (c *Client) DepositBatchJSON(ctx context.Context, idempotencyKey string, bo
 	if err != nil {
 		return err
 	}
-	got, err := batchResults(answer.body, each)
-	if err != nil || got != n {
-		return fmt.Errorf("%s: %w", verb, errReply)
+	if err := batchResults(answer.body, n, each); err != nil {
+		return fmt.Errorf("%s: %w", verb, err)
 	}
 	return nil
 }
 
-// batchResults reads {"results":[…]} and hands each result over.
-func batchResults(body []byte, each func(i int, d Deposited)) (n int, err error) {
-	if n, ok := plainResults(body, each); ok {
-		return n, nil
+// batchResults reads {"results":[…]} with n results and hands them over, all
+// of them or none.
+func batchResults(body []byte, n int, each func(i int, d Deposited)) error {
+	if plainResults(body, n, each) {
+		return nil
 	}
 	var wire struct {
 		Results []struct {
@@ -72,19 +71,22 @@ func batchResults(body []byte, each func(i int, d Deposited)) (n int, err error)
 			Problem *Problem `json:"problem"`
 		} `json:"results"`
 	}
-	if json.Unmarshal(body, &wire) != nil {
-		return 0, errReply
+	if json.Unmarshal(body, &wire) != nil || len(wire.Results) != n {
+		return errReply
 	}
+	results := make([]Deposited, n)
 	for i, r := range wire.Results {
 		id, err := cloakroom.ParsePseudonym([]byte(r.ID))
 		if err != nil && r.Problem == nil {
-			return 0, errReply
+			return errReply
 		}
-		d := Deposited{ID: id, Version: r.Version}
+		results[i] = Deposited{ID: id, Version: r.Version}
 		if r.Problem != nil {
-			d.Err = r.Problem
+			results[i].Err = r.Problem
 		}
+	}
+	for i, d := range results {
 		each(i, d)
 	}
-	return len(wire.Results), nil
+	return nil
 }

@@ -1,12 +1,23 @@
 package client
 
-import "io"
+import (
+	"io"
+	"sync"
+)
 
-// body is a request body that goes to the connection in one Write: through
-// io.WriterTo, so that net/http does not copy it through its own buffer.
-type body struct{ left []byte }
+// body is a request body that tells when net/http has let go of it, which may
+// be after the answer has come (http.RoundTripper): the caller of a bulk load
+// uses the memory again.
+type body struct {
+	left   []byte
+	closed sync.Once
+	inUse  *sync.WaitGroup
+}
 
-func newBody(b []byte) *body { return &body{b} }
+func newBody(b []byte, inUse *sync.WaitGroup) *body {
+	inUse.Add(1)
+	return &body{left: b, inUse: inUse}
+}
 
 func (b *body) Read(p []byte) (int, error) {
 	if len(b.left) == 0 {
@@ -17,9 +28,7 @@ func (b *body) Read(p []byte) (int, error) {
 	return n, nil
 }
 
-// WriteTo writes what is left in one go.
-func (b *body) WriteTo(w io.Writer) (int64, error) {
-	n, err := w.Write(b.left)
-	b.left = b.left[n:]
-	return int64(n), err
+func (b *body) Close() error {
+	b.closed.Do(b.inUse.Done)
+	return nil
 }

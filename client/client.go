@@ -10,6 +10,7 @@ import (
 	"io"
 	"net/http"
 	"net/url"
+	"sync"
 	"time"
 
 	"cloakroom"
@@ -23,7 +24,6 @@ const maxReply = 80 << 20
 type Client struct {
 	cfg  Config
 	base *url.URL
-	http *http.Client
 }
 
 // New checks the configuration and returns a client. It does not connect.
@@ -32,16 +32,15 @@ func New(cfg Config) (*Client, error) {
 	if err != nil {
 		return nil, fmt.Errorf("configure client: %w", err)
 	}
-	return &Client{cfg: cfg, base: base, http: &http.Client{
-		Transport: cfg.Transport,
-		Timeout:   cfg.Timeout,
-		// A redirect would carry values and token to a place nobody named.
-		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
-	}}, nil
+	return &Client{cfg: cfg, base: base}, nil
 }
 
 // Close drops the idle connections.
-func (c *Client) Close() { c.http.CloseIdleConnections() }
+func (c *Client) Close() {
+	if t, ok := c.cfg.Transport.(interface{ CloseIdleConnections() }); ok {
+		t.CloseIdleConnections()
+	}
+}
 
 // call is one request before it is sent, and what may be done when it fails.
 type call struct {
@@ -119,13 +118,18 @@ func (c *Client) newKey() (string, error) {
 	return id.String(), nil
 }
 
-// send makes one attempt.
+// send makes one attempt. It goes to the transport directly: http.Client would
+// add redirects, which carry values and token to a place nobody named.
 func (c *Client) send(ctx context.Context, call *call) (*reply, error) {
-	req, err := c.request(ctx, call)
+	var inUse sync.WaitGroup // bodies; each is closed by net/http, whatever happens
+	defer inUse.Wait()
+	attempt, cancel := context.WithTimeout(ctx, c.cfg.Timeout)
+	defer cancel() // before the wait: it makes net/http let go
+	req, err := c.request(attempt, call, &inUse)
 	if err != nil {
 		return nil, err
 	}
-	resp, err := c.http.Do(req)
+	resp, err := c.cfg.Transport.RoundTrip(req)
 	if err != nil {
 		return nil, c.transportError(ctx, err)
 	}
@@ -140,20 +144,17 @@ func (c *Client) send(ctx context.Context, call *call) (*reply, error) {
 	return &reply{resp.StatusCode, resp.Header, body}, nil
 }
 
-func (c *Client) request(ctx context.Context, call *call) (*http.Request, error) {
+func (c *Client) request(ctx context.Context, call *call, inUse *sync.WaitGroup) (*http.Request, error) {
 	u := *c.base
 	u.Path, u.RawQuery = call.path, call.query
-	var body io.Reader
-	if call.body != nil {
-		body = newBody(call.body)
-	}
-	req, err := http.NewRequestWithContext(ctx, call.method, u.String(), body)
+	req, err := http.NewRequestWithContext(ctx, call.method, u.String(), nil)
 	if err != nil {
 		return nil, errors.New("the request cannot be built")
 	}
 	if call.body != nil {
+		req.Body = newBody(call.body, inUse)
 		req.ContentLength = int64(len(call.body))
-		req.GetBody = func() (io.ReadCloser, error) { return io.NopCloser(newBody(call.body)), nil }
+		req.GetBody = func() (io.ReadCloser, error) { return newBody(call.body, inUse), nil }
 		req.Header.Set("Content-Type", "application/json")
 	}
 	if !c.cfg.Token.IsZero() {
@@ -202,19 +203,18 @@ func (e *UnreachableError) Error() string { return fmt.Sprintf("no answer from %
 // Unwrap returns the cause.
 func (e *UnreachableError) Unwrap() error { return e.Err }
 
-// transportError takes the URL out of an error, since a pseudonym may stand
-// in it, and says what certificate trouble usually means.
+// transportError says which host did not answer, and what the usual causes
+// mean. A transport's errors do not hold the URL, in which a pseudonym may
+// stand.
 func (c *Client) transportError(ctx context.Context, err error) error {
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
 	}
-	var u *url.Error
-	if errors.As(err, &u) {
-		err = u.Err
-	}
 	var authority x509.UnknownAuthorityError
 	var record tls.RecordHeaderError
 	switch {
+	case errors.Is(err, context.DeadlineExceeded):
+		err = fmt.Errorf("%w after %v", err, c.cfg.Timeout)
 	case errors.As(err, &authority):
 		err = fmt.Errorf("%w (name the cluster's CA certificate)", err)
 	case errors.As(err, &record):

@@ -98,6 +98,7 @@ var sentinelByName = map[string]error{
 	"unavailable":       cloakroom.ErrUnavailable,
 	"directory-stale":   cloakroom.ErrDirectoryStale,
 	"audit-unavailable": cloakroom.ErrAuditUnavailable,
+	"schema-stale":      cloakroom.ErrStaleSchema,
 	"outcome-unknown":   cloakroom.ErrOutcomeUnknown,
 }
 
