@@ -36,7 +36,11 @@ var plan = map[string][]string{
 	"bench/load":        {},
 	"bench/server":      {},
 	"bench/cmd":         {"bench"},
-	"cmd/cloakroom":     {"", "node", "client", "bench", "internal/people"},
+	"cmd/cloakroom":     {"", "node", "client", "bench", "internal/people", "cmd/cloakroom/*"},
+
+	"cmd/cloakroom/rows":     {""},
+	"cmd/cloakroom/importer": {"", "client", "cmd/cloakroom/rows"},
+
 	"internal/people":   {""},
 	"internal/lint":     {},
 	"internal/dumptest": {"", "client", "internal/people"},
@@ -104,7 +108,7 @@ var owners = map[string][]string{
 	"github.com/brianvoe/gofakeit/v7":          {"internal/people", "bench"},
 	"github.com/dgraph-io/ristretto/v2":        {"node"},
 	"github.com/getkin/kin-openapi":            {"test"},
-	"github.com/go-json-experiment/json":       {"node/api", "node/record", "client"},
+	"github.com/go-json-experiment/json":       {"node/api", "node/record", "client", "cmd/cloakroom/rows"},
 	"github.com/goccy/go-yaml":                 {"cmd/cloakroom"},
 	"github.com/hashicorp/go-hclog":            {"cluster/replica"},
 	"github.com/hashicorp/raft":                {"cluster/replica"}, // nobody else knows how replicas agree
