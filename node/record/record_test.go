@@ -179,13 +179,17 @@ func TestPadsAreWiped(t *testing.T) {
 			}
 		}
 	}
-	for i, s := range room.pads.all {
-		s.Use(func(b []byte) {
-			if len(bytes.Trim(b, "\x00")) > 0 {
-				t.Errorf("pad %d is not wiped", i)
-			}
-		})
+	wiped := func(pad []byte) {
+		if len(bytes.Trim(pad, "\x00")) > 0 {
+			t.Errorf("a pad of %d bytes is not wiped", len(pad))
+		}
 	}
+	for _, s := range room.pads.all {
+		s.Use(wiped)
+	}
+	large := <-room.pads.large
+	wiped(large.Bytes())
+	room.pads.large <- large
 }
 
 func TestManySealAndOpenAtOnce(t *testing.T) {
