@@ -193,12 +193,12 @@ func (r *arenaRegion) give(chunk unsafe.Pointer) {
 	}
 	r.taken[group] &^= bit
 	r.free++
-	if r.taken[group] != 0 || r.how.locked() {
-		return // locked pages cannot be given back one by one
+	if r.taken[group] != 0 || r.how == secretPages {
+		return // secretmem gives back whole regions only
 	}
 	for i := range r.groups {
 		if i != group && r.touched[i] && r.taken[i] == 0 {
-			discard(r.mem.bytes()[group*groupBytes : (group+1)*groupBytes])
+			discard(r.mem.bytes()[group*groupBytes:(group+1)*groupBytes], r.how)
 			r.touched[group] = false
 			return
 		}

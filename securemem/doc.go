@@ -5,10 +5,10 @@
 // It knows nothing about records, fields or keyrings; it hands out bytes and
 // takes them back wiped.
 //
-//	keys    small, always locked, one region      Secret, AEAD, Block
-//	pool    locked, guarded buffers               Pool, Buffer
-//	arena   sealed records; locked if it may be   Arena, Slab
-//	plain   ciphertext only, never locked         MapPlain
+//	keys    secretmem or memguard, under 1 MiB          Secret, AEAD, Block
+//	pool    secretmem or memguard, up to 64 MiB         Pool, Buffer
+//	arena   sealed records; locked if the limit allows  Arena, Slab
+//	plain   ciphertext only, never locked               MapPlain
 //
 // Everything here is safe for concurrent use except [Slab] and [Buffer], whose
 // docstrings say who may call what when.

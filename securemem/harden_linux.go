@@ -105,20 +105,18 @@ func (all mappings) missing(reg *region, want []string) string {
 	return "not found in /proc/self/smaps"
 }
 
-// checkSelfRead reads the key region the way an attacker would. It must fail.
+// checkSelfRead reads keys and buffers the way an attacker would. It must fail.
 func (m *Memory) checkSelfRead() Check {
-	c := Check{Name: "self_read"}
+	c := Check{Name: "self_read", OK: true, Detail: "the kernel refuses to read keys and buffers through /proc/PID/mem"}
 	for reg := range m.regions {
-		if reg.purpose != purposeKeys {
+		if reg.purpose != purposeKeys && reg.purpose != purposePool {
 			continue
 		}
 		switch n, err := readThroughKernel(reg); {
 		case n > 0:
-			c.Detail = fmt.Sprintf("backend %s: root can read keys through /proc/PID/mem", m.backend)
+			return Check{Name: c.Name, Detail: fmt.Sprintf("backend %s: root can read %s through /proc/PID/mem", m.backend, reg.purpose)}
 		case reg.how != secretPages:
-			c.Detail = fmt.Sprintf("backend %s: could not be tested: %v", m.backend, err)
-		default:
-			c.OK, c.Detail = true, "the kernel refuses to read keys through /proc/PID/mem"
+			return Check{Name: c.Name, Detail: fmt.Sprintf("backend %s: reading %s could not be tested: %v", m.backend, reg.purpose, err)}
 		}
 	}
 	return c

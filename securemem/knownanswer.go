@@ -13,7 +13,7 @@ func pointerFreeState(pointer any) error {
 	if typ.Kind() != reflect.Pointer {
 		return fmt.Errorf("cipher state %s is not a pointer", typ)
 	}
-	return pointerFree(typ.Elem(), typ.Elem().String())
+	return pointerFree(typ.Elem())
 }
 
 // testCiphers proves at start that relocated states compute what the standards

@@ -34,12 +34,11 @@ func makePlan(cfg Config) (plan, error) {
 	if p.lockable >= roomy {
 		p.keyBytes = keyBytesLarge
 	}
-	var locked protection
 	switch {
 	case cfg.Backend == BackendMemguard || cfg.Backend == "" && !haveSecretmem():
-		p.backend, p.small, locked = BackendMemguard, memguardPages, lockedPages
+		p.backend, p.small = BackendMemguard, memguardPages
 	case haveSecretmem():
-		p.backend, p.small, locked = BackendSecretmem, secretPages, secretPages
+		p.backend, p.small = BackendSecretmem, secretPages
 	default:
 		return plan{}, errors.New("memfd_secret is not available: it needs Linux 5.14 and secretmem.enable=1")
 	}
@@ -48,7 +47,9 @@ func makePlan(cfg Config) (plan, error) {
 	if p.lockable < small {
 		return plan{}, tooLittle(p.lockable, small, "keys and buffers")
 	}
-	p.arena = locked
+	// Not secretmem: the arena holds sealed records only, secretmem knows no
+	// large pages and never gives one back (DESIGN.md, "The arena").
+	p.arena = lockedPages
 	if need := small + regionBytesFor(cfg.Limit); p.lockable < need {
 		if cfg.Lock == LockRequired {
 			return plan{}, tooLittle(p.lockable, need, "keys, buffers and the record arena")

@@ -54,8 +54,15 @@ func advise(mem []byte, how protection) error {
 	return nil
 }
 
-// discard gives the pages of mem back to the kernel; they read as zeros.
-func discard(mem []byte) { _ = unix.Madvise(mem, unix.MADV_DONTNEED) }
+// discard gives the pages of mem, which is wiped, back to the kernel. Where a
+// kernel cannot (locked pages: before Linux 5.18), they stay, and stay zero.
+func discard(mem []byte, how protection) {
+	advice := unix.MADV_DONTNEED
+	if how == lockedPages {
+		advice = unix.MADV_DONTNEED_LOCKED
+	}
+	_ = unix.Madvise(mem, advice)
+}
 
 // haveSecretmem reports whether the kernel offers memfd_secret(2): Linux 5.14,
 // and not switched off with secretmem.enable=0.

@@ -19,6 +19,6 @@ func lockOnFault(mem []byte) error { return unix.Mlock(mem) }
 func advise([]byte, protection) error { return nil }
 
 // discard does nothing: only Linux promises zeros afterwards.
-func discard([]byte) {}
+func discard([]byte, protection) {}
 
 func haveSecretmem() bool { return false }

@@ -21,8 +21,8 @@ func relocate(heap *keyHeap, original any) (moved any, mem []byte, err error) {
 		return nil, nil, fmt.Errorf("relocate cipher state: %T is not a pointer", original)
 	}
 	typ := from.Type().Elem()
-	if err := pointerFree(typ, typ.String()); err != nil {
-		return nil, nil, fmt.Errorf("relocate cipher state: %w", err)
+	if err := pointerFree(typ); err != nil {
+		return nil, nil, fmt.Errorf("relocate cipher state: %s: %w", typ, err)
 	}
 	mem, err = heap.take(int(typ.Size()))
 	if err != nil {
@@ -43,13 +43,14 @@ func stateBytes(pointer any) []byte {
 // pointers: then the collector must not find it half-written.
 func wipeState(pointer any) {
 	typ := reflect.TypeOf(pointer)
-	if typ.Kind() == reflect.Pointer && pointerFree(typ.Elem(), "") == nil {
+	if typ.Kind() == reflect.Pointer && pointerFree(typ.Elem()) == nil {
 		clear(stateBytes(pointer))
 	}
 }
 
-// pointerFree walks a type and reports where it holds a pointer.
-func pointerFree(t reflect.Type, path string) error {
+// pointerFree walks a type and reports where it holds a pointer. It does not
+// allocate when it holds none, because it runs inside [Do].
+func pointerFree(t reflect.Type) error {
 	switch t.Kind() {
 	case reflect.Bool,
 		reflect.Int, reflect.Int8, reflect.Int16, reflect.Int32, reflect.Int64,
@@ -57,15 +58,14 @@ func pointerFree(t reflect.Type, path string) error {
 		reflect.Float32, reflect.Float64, reflect.Complex64, reflect.Complex128:
 		return nil
 	case reflect.Array:
-		return pointerFree(t.Elem(), path+"[]")
+		return pointerFree(t.Elem())
 	case reflect.Struct:
 		for i := range t.NumField() {
-			field := t.Field(i)
-			if err := pointerFree(field.Type, path+"."+field.Name); err != nil {
-				return err
+			if err := pointerFree(t.Field(i).Type); err != nil {
+				return fmt.Errorf("field %s: %w", t.Field(i).Name, err)
 			}
 		}
 		return nil
 	}
-	return fmt.Errorf("%s is a %s: the standard library's cipher state is no longer free of pointers", path, t.Kind())
+	return fmt.Errorf("%s: the standard library's cipher state is no longer free of pointers", t.Kind())
 }

@@ -2,7 +2,7 @@ package securemem
 
 // Status is what an operator may know about the guarded memory.
 type Status struct {
-	Backend     string           `json:"backend"`      // secretmem, memguard or plain
+	Backend     string           `json:"backend"`      // of keys and buffers: secretmem, memguard or plain
 	Lock        string           `json:"lock"`         // required, auto or off
 	ArenaLocked bool             `json:"arena_locked"` // whether every region of the arena is locked
 	Erasure     string           `json:"erasure"`      // on or off: see Do
