@@ -29,6 +29,8 @@ type Cluster struct {
 	desk  *desk              // the directory group
 	cards []replica.Identity // of the shards' replicas
 
+	claimed atomic.Int64 // record memory that commands on their way may need
+
 	mu     sync.Mutex
 	stage  stage
 	ready  atomic.Pointer[[]*shard] // nil before Start has returned

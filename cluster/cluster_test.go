@@ -147,7 +147,7 @@ func open(t testing.TB, change func(*Config, *rig)) *rig {
 	t.Helper()
 	r := &rig{clock: &handClock{ticks: make(chan time.Time)}}
 	r.clock.now.Store(1_800_000_000_000)
-	r.free.Store(100)
+	r.free.Store(100 << 20)
 	var mu sync.Mutex
 	cfg := Config{Node: "n1", ClusterID: directory.ID{1}, Shards: 2, Clock: r.clock, Rand: rand.Reader,
 		LogBudget: 4 << 20,
@@ -159,7 +159,7 @@ func open(t testing.TB, change func(*Config, *rig)) *rig {
 			return seal(dst, group, generation, batch), nil
 		},
 		OpenBatch:    unseal,
-		RecordMemory: func() (int64, int64) { return r.free.Load(), 100 },
+		RecordMemory: func() (int64, int64) { return r.free.Load(), 100 << 20 },
 	}
 	r.machines = make([]*recorder, cloakroom.MaxShards)
 	cfg.Machine = func(id cloakroom.ShardID) (Machine, error) {
@@ -404,12 +404,12 @@ func TestProposalLargerThanAnEntry(t *testing.T) {
 
 func TestFullMemoryRefusesDepositsNeverErasures(t *testing.T) {
 	r := open(t, nil)
-	r.free.Store(9)
+	r.free.Store(10<<20 - 1)
 	for _, kind := range []command.Kind{command.Put, command.Merge} {
 		cmd := put(1, 10)
 		cmd.Kind = kind
 		if _, _, err := r.Propose(t.Context(), 0, []command.Command{cmd}); !errors.Is(err, cloakroom.ErrMemoryFull) {
-			t.Errorf("%v with 9%% free: got %v, want memory full", kind, err)
+			t.Errorf("%v with under 10%% free: got %v, want memory full", kind, err)
 		}
 	}
 	erase := put(1, 0)
@@ -417,9 +417,39 @@ func TestFullMemoryRefusesDepositsNeverErasures(t *testing.T) {
 	if _, _, err := r.Propose(t.Context(), 0, []command.Command{erase}); err != nil {
 		t.Errorf("erase: %v", err)
 	}
-	r.free.Store(10)
+	r.free.Store(11 << 20)
 	if _, _, err := r.Propose(t.Context(), 0, []command.Command{put(1, 10)}); err != nil {
-		t.Errorf("put with 10%% free: %v", err)
+		t.Errorf("put with 11%% free: %v", err)
+	}
+}
+
+// What is on its way counts: a full queue must not run into the end of memory,
+// where a shard would have to stop.
+func TestDepositsOnTheirWayCount(t *testing.T) {
+	r, m := gated(t, nil)
+	r.free.Store(10<<20 + 100<<10)
+	first := r.background(t.Context(), put(1, 60<<10))
+	<-m.enter
+	if _, _, err := r.Propose(t.Context(), 1, []command.Command{put(2, 60<<10)}); !errors.Is(err, cloakroom.ErrMemoryFull) {
+		t.Errorf("a second one of 60 KiB with 100 KiB left: got %v, want memory full", err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	second := r.background(ctx, put(3, 20<<10))
+	r.awaitWaiting(t, 1)
+	cancel()
+	if err := <-second; !errors.Is(err, cloakroom.ErrOverloaded) {
+		t.Errorf("withdrawn: got %v", err)
+	}
+	m.gate <- struct{}{}
+	if err := <-first; err != nil {
+		t.Error(err)
+	}
+	r.sealFail.Store(true)
+	if _, _, err := r.Propose(t.Context(), 0, []command.Command{put(4, 10)}); !errors.Is(err, cloakroom.ErrUnavailable) {
+		t.Errorf("unsealed: got %v", err)
+	}
+	if n := r.claimed.Load(); n != 0 {
+		t.Errorf("%d bytes are still claimed", n)
 	}
 }
 

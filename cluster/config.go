@@ -43,8 +43,9 @@ type Config struct {
 	// in bytes; defaults 64 MiB and a sixteenth of LogBudget, at least 1 MiB.
 	LogBudget, DirectoryLogBudget int
 
-	// RecordMemory returns the free and all bytes of record memory. Below a
-	// tenth deposits are refused. Default: never.
+	// RecordMemory returns the free and all bytes of record memory; it is
+	// called for every Propose. Deposits leave a tenth free. Default, or a
+	// limit of 0: no bound.
 	RecordMemory func() (free, limit int64)
 	// QueueBytes bounds the commands that wait for one shard; default 8 MiB.
 	QueueBytes int
@@ -103,6 +104,6 @@ func (c *Config) fill() {
 		c.QueueBytes = defaultQueue
 	}
 	if c.RecordMemory == nil {
-		c.RecordMemory = func() (free, limit int64) { return 1, 1 }
+		c.RecordMemory = func() (free, limit int64) { return 0, 0 }
 	}
 }

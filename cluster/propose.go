@@ -8,10 +8,6 @@ import (
 	"cloakroom/cluster/command"
 )
 
-// memoryReserve is the share of record memory, one in so many bytes, below
-// which deposits are refused, so that erasures always find room.
-const memoryReserve = 10
-
 // Propose has shard carry out commands and returns one result for each, in
 // order, once they are applied, together with the index a read can wait for.
 // Each command is applied whole or not at all, by itself.
@@ -29,36 +25,28 @@ func (c *Cluster) Propose(ctx context.Context, shard cloakroom.ShardID, commands
 	if len(commands) == 0 {
 		return nil, cloakroom.Index{}, nil
 	}
-	if needsMemory(commands) {
-		if free, limit := c.cfg.RecordMemory(); free < limit/memoryReserve {
-			return nil, cloakroom.Index{}, cloakroom.ErrMemoryFull
-		}
+	claim, err := c.claim(commands)
+	if err != nil {
+		return nil, cloakroom.Index{}, err
 	}
-	results, index, err := s.propose(ctx, commands)
+	results, index, err := s.propose(ctx, commands, claim)
 	if err != nil {
 		return nil, cloakroom.Index{}, fmt.Errorf("propose to shard %d: %w", shard, err)
 	}
 	return results, s.index(index), nil
 }
 
-// needsMemory reports whether a command may make a shard grow.
-func needsMemory(commands []command.Command) bool {
-	for i := range commands {
-		switch commands[i].Kind {
-		case command.Put, command.Merge, command.Bind:
-			return true
-		}
-	}
-	return false
-}
-
-// propose queues commands and waits for their results.
-func (s *shard) propose(ctx context.Context, commands []command.Command) ([]command.Result, uint64, error) {
+// propose queues commands and waits for their results. It releases claim, or
+// leaves that to the writer.
+func (s *shard) propose(ctx context.Context, commands []command.Command, claim *claim) ([]command.Result, uint64, error) {
 	if err := ctx.Err(); err != nil {
+		claim.release()
 		return nil, 0, fmt.Errorf("%w: %w", cloakroom.ErrOverloaded, err)
 	}
 	p := newProposal(commands)
+	p.claim = claim
 	if err := s.queue.push(p); err != nil {
+		claim.release()
 		p.recycle()
 		return nil, 0, err
 	}
@@ -66,6 +54,7 @@ func (s *shard) propose(ctx context.Context, commands []command.Command) ([]comm
 	case <-p.done:
 	case <-ctx.Done():
 		if s.queue.withdraw(p) {
+			claim.release()
 			p.recycle()
 			return nil, 0, fmt.Errorf("%w: not proposed in time: %w", cloakroom.ErrOverloaded, ctx.Err())
 		}

@@ -22,10 +22,13 @@ type proposal struct {
 	err     error
 	done    chan struct{} // cap 1: gets a token when all is answered
 	forget  func()        // called instead, if nobody waits
+
+	claim *claim // on record memory, nil for none
 }
 
 // answer tells whoever waits that all is known.
 func (p *proposal) answer() {
+	p.claim.release()
 	if p.forget != nil {
 		p.forget()
 		return
@@ -40,7 +43,7 @@ var proposals = sync.Pool{New: func() any { return &proposal{done: make(chan str
 func newProposal(commands []command.Command) *proposal {
 	p := proposals.Get().(*proposal)
 	p.items, p.ends, p.taken = p.items[:0], p.ends[:0], 0
-	p.index, p.err, p.forget = 0, nil, nil
+	p.index, p.err, p.forget, p.claim = 0, nil, nil, nil
 	size := 0
 	for i := range commands {
 		size += commands[i].Size() + command.ItemOverhead

@@ -104,6 +104,6 @@ func (s *shard) index(i uint64) cloakroom.Index {
 // setTime moves shard time to now and waits for it.
 func (s *shard) setTime(ctx context.Context, now time.Time) error {
 	s.told.Store(now.UnixMilli())
-	_, _, err := s.propose(ctx, []command.Command{{Kind: command.Time, Value: uint64(now.UnixMilli())}})
+	_, _, err := s.propose(ctx, []command.Command{{Kind: command.Time, Value: uint64(now.UnixMilli())}}, nil)
 	return err
 }

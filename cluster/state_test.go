@@ -31,10 +31,7 @@ func openReal(t *testing.T, limit int64) (*rig, []*state.Machine) {
 			machines[id] = m
 			return stateMachine{m}, err
 		}
-		c.RecordMemory = func() (int64, int64) {
-			s := memory.Arena().Stats()
-			return s.Free, s.Limit
-		}
+		c.RecordMemory = memory.Arena().Free
 	})
 	return r, machines
 }

@@ -224,6 +224,14 @@ func (a *Arena) locked() bool {
 	return a.how.locked()
 }
 
+// Free returns how many bytes no slab has yet, and the limit of the arena. It
+// is for the write path, which asks before every deposit; Stats adds up more.
+func (a *Arena) Free() (free, limit int64) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.limit - a.handed, a.limit
+}
+
 // Stats sums up the counters of all slabs.
 func (a *Arena) Stats() ArenaStats {
 	a.mu.Lock()
