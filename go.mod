@@ -6,9 +6,11 @@ require (
 	filippo.io/edwards25519 v1.2.0 // signing that leaves no private key on the heap
 	github.com/HdrHistogram/hdrhistogram-go v1.1.2 // latency percentiles of the benchmark
 	github.com/awnumar/memguard v0.23.0 // guarded buffers where memfd_secret is missing
+	github.com/dgraph-io/ristretto/v2 v2.4.2 // bounded cache of verified credentials
 	github.com/go-json-experiment/json v0.0.0-20260820222146-c27c302e5fc3 // strict JSON that our own scanner is tested against
 	github.com/hashicorp/go-hclog v1.6.3 // the logger interface that raft asks for
 	github.com/hashicorp/raft v1.8.0 // consensus among the replicas of a shard
+	github.com/prometheus/client_golang v1.25.0 // metrics in the form everybody scrapes
 	github.com/rogpeppe/go-internal v1.16.0 // tests as scripts and archives anyone can read
 	go.uber.org/goleak v1.3.0 // tests fail when a goroutine is left behind
 	golang.org/x/sys v0.49.0 // memfd_secret, mlock, madvise and prctl
@@ -24,7 +26,6 @@ require (
 	github.com/cespare/xxhash/v2 v2.3.0 // indirect
 	github.com/clipperhouse/uax29/v2 v2.7.0 // indirect
 	github.com/cpuguy83/go-md2man/v2 v2.0.6 // indirect
-	github.com/dgraph-io/ristretto/v2 v2.4.2 // indirect
 	github.com/dustin/go-humanize v1.0.1 // indirect
 	github.com/fatih/color v1.13.0 // indirect
 	github.com/getkin/kin-openapi v0.152.0 // indirect
@@ -45,7 +46,6 @@ require (
 	github.com/nyaruka/phonenumbers v1.8.1 // indirect
 	github.com/oasdiff/yaml v0.1.1 // indirect
 	github.com/oasdiff/yaml3 v0.0.14 // indirect
-	github.com/prometheus/client_golang v1.25.0 // indirect
 	github.com/prometheus/client_model v0.6.3 // indirect
 	github.com/prometheus/common v0.72.0 // indirect
 	github.com/prometheus/procfs v0.22.0 // indirect

@@ -3,16 +3,14 @@ package api
 import (
 	"encoding/hex"
 	"net/http"
-	"unsafe"
 
 	"cloakroom"
+	"cloakroom/securemem"
 )
 
 // bytesOf views a header value, which net/http has made a string, as bytes
 // that nobody may change.
-func bytesOf(s string) []byte {
-	return unsafe.Slice(unsafe.StringData(s), len(s))
-}
+func bytesOf(s string) []byte { return securemem.ViewString(s) }
 
 // single returns a header that may be there once. Names are in net/http's
 // canonical form.
