@@ -91,6 +91,15 @@ func TestReceivedSnapshotReachesTheMachineOnce(t *testing.T) {
 	if machine.sum != 42 {
 		t.Fatalf("sum: got %d", machine.sum)
 	}
+	marks, _ := r.snaps.List()
+	_, stream, err := r.snaps.Open(marks[0].ID)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer stream.Close()
+	if state, err := io.ReadAll(stream); err != nil || binary.BigEndian.Uint64(state) != 42 {
+		t.Fatalf("opened again: got %v, %v; want the live state", state, err)
+	}
 }
 
 // raft panics when a snapshot can't be restored.
