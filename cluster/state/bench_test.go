@@ -2,8 +2,10 @@ package state
 
 import (
 	"fmt"
+	"io"
 	"math/rand/v2"
 	"testing"
+	"time"
 
 	"cloakroom"
 	"cloakroom/cluster/command"
@@ -94,4 +96,28 @@ func BenchmarkApply(b *testing.B) {
 	b.ReportAllocs()
 	b.ResetTimer()
 	fill(b, m, b.N, r)
+}
+
+// BenchmarkSnapshot writes 300,000 subjects out. The view itself, which is
+// what writers wait for, is a metric of its own.
+func BenchmarkSnapshot(b *testing.B) {
+	m := newMachine(b)
+	fill(b, m, 300_000, rand.New(rand.NewPCG(1, 2)))
+	var taking time.Duration
+	b.ResetTimer()
+	for range b.N {
+		start := time.Now()
+		v, err := m.Snapshot()
+		if err != nil {
+			b.Fatal(err)
+		}
+		taking = max(taking, time.Since(start))
+		n, err := v.WriteTo(io.Discard)
+		if err != nil {
+			b.Fatal(err)
+		}
+		b.SetBytes(n)
+		v.Release()
+	}
+	b.ReportMetric(float64(taking.Microseconds()), "max-µs-to-take")
 }
