@@ -33,11 +33,11 @@ func (m stateMachine) Snapshot() (replica.View, error) {
 	return view, nil
 }
 
-// Count returns how many subjects live in the shard and how many marks of
-// erased ones it keeps.
-func (m stateMachine) Count() (subjects, erased int) {
+// Count returns how many subjects live in the shard, how many marks of erased
+// ones it keeps, and how many records these and all fields take.
+func (m stateMachine) Count() (subjects, erased, records int) {
 	stats := m.Stats()
-	return stats.Subjects, stats.Erased
+	return stats.Subjects, stats.Erased, stats.Records
 }
 
 // sweeping is what a machine must be able to do for [Cluster.Expired].

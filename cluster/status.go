@@ -15,6 +15,7 @@ type ShardStatus struct {
 	QueueBytes int // commands that wait
 	Subjects   int // living
 	Erased     int // marks of erased subjects
+	Records    int // subject records, marks and field records
 }
 
 // Status returns where every group stands.
@@ -28,8 +29,8 @@ func (c *Cluster) Status() Status {
 	}
 	for _, shard := range *shards {
 		status := ShardStatus{Status: shard.replica.Status(), QueueBytes: shard.queue.size()}
-		if m, ok := shard.machine.(interface{ Count() (int, int) }); ok {
-			status.Subjects, status.Erased = m.Count()
+		if m, ok := shard.machine.(interface{ Count() (int, int, int) }); ok {
+			status.Subjects, status.Erased, status.Records = m.Count()
 		}
 		s.Ready = s.Ready && status.Leading
 		s.Shards = append(s.Shards, status)

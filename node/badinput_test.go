@@ -131,7 +131,15 @@ func TestArenaFullStillErases(t *testing.T) {
 	if !full {
 		t.Fatal("16 MiB of arena never got full")
 	}
-	h.call("POST", "/v1/subjects", ada).want(t, 503, "memory-full")
+	for range 1000 { // what is left of the last tenth is too small for a batch
+		if h.call("POST", "/v1/subjects", `{"fields":{"display_name":"`+value+`"}}`).problem() == "/problems/memory-full" {
+			full = false
+			break
+		}
+	}
+	if full {
+		t.Error("single deposits go on when the arena is full")
+	}
 	h.call("DELETE", "/v1/subjects/"+ids[0], "").want(t, 200, "")
 	if p := h.resolve(ids[:1], `["display_name"]`); len(p.Missing) != 1 {
 		t.Error("an erased subject is still served")

@@ -2,25 +2,29 @@ package node
 
 import (
 	"context"
+	"errors"
 
 	"cloakroom"
 	"cloakroom/cluster/command"
 	"cloakroom/node/api"
 )
 
-// patchOnce reads what a patch builds on and writes the change if nothing
-// came in between.
-func (n *Node) patchOnce(ctx context.Context, w *write) error {
-	c := w.req.Caller.(*caller)
-	base, shardTime, err := n.subjectRecord(ctx, c.rules, w.items[0].ID)
-	if err != nil {
+// readBase reads what a patch builds on. A subject that the grant's domains do
+// not cover, or that has expired, is not there.
+func (n *Node) readBase(ctx context.Context, w *write) error {
+	base, shardTime, err := n.subjectRecord(ctx, w.rules, w.items[0].ID)
+	switch {
+	case err != nil:
 		return err
-	}
-	if !c.grant.Domains.Has(base.Domain) || !base.Erased && expired(base.Expiry, shardTime) {
-		base = command.SubjectRecord{} // as if there were none: the shard answers not-found
+	case base == command.SubjectRecord{} || !w.caller.grant.Domains.Has(base.Domain):
+		return cloakroom.ErrNotFound
+	case base.Erased:
+		return cloakroom.ErrErased
+	case expired(base.Expiry, shardTime):
+		return cloakroom.ErrNotFound
 	}
 	w.base = base
-	return n.write(ctx, w)
+	return nil
 }
 
 // subjectRecord reads the subject record of id, the zero record if there is
@@ -51,7 +55,7 @@ func (n *Node) proposeErase(ctx context.Context, req *api.Request, c *caller, id
 	}
 	for try := 1; ; try++ {
 		result, err := n.eraseOnce(ctx, req, c, id)
-		if !isStale(err) || try == schemaRetries {
+		if !errors.Is(err, cloakroom.ErrStaleSchema) || try == writeRetries {
 			return result, err
 		}
 	}

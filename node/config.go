@@ -27,6 +27,7 @@ type Config struct {
 
 	Schema     []directory.Field
 	Principals []Principal
+	Domains    []string // beside "default", numbered from 1 in this order
 
 	// KeepDumpable leaves out the hardening of the process as a whole
 	// (RLIMIT_CORE, PR_SET_DUMPABLE): for tests, where the process is shared.

@@ -3,6 +3,7 @@ package node
 import (
 	"context"
 
+	"cloakroom"
 	"cloakroom/cluster/directory"
 )
 
@@ -25,4 +26,38 @@ func MetricNames() []string {
 		names[i] = desc.String()
 	}
 	return names
+}
+
+// SweepOnce runs one round of the sweep over all shards.
+func (n *Node) SweepOnce(ctx context.Context) error {
+	for _, shard := range n.cluster.Directory().Shards {
+		if _, err := n.sweepShard(ctx, shard.ID, cloakroom.Token{}); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Subjects counts the living subjects of all shards.
+func (n *Node) Subjects() (total int) {
+	for _, s := range n.cluster.Status().Shards {
+		total += s.Subjects
+	}
+	return total
+}
+
+// Records counts the records of all shards.
+func (n *Node) Records() (total int) {
+	for _, s := range n.cluster.Status().Shards {
+		total += s.Records
+	}
+	return total
+}
+
+// DomainNumbers makes a list of domain numbers.
+func DomainNumbers(numbers ...int) (list []cloakroom.Domain) {
+	for _, n := range numbers {
+		list = append(list, cloakroom.Domain(n))
+	}
+	return list
 }

@@ -2,7 +2,6 @@ package node
 
 import (
 	"context"
-	"errors"
 
 	"cloakroom"
 	"cloakroom/node/api"
@@ -80,19 +79,9 @@ func (n *Node) DepositBatch(ctx context.Context, req *api.Request, items []api.D
 func (n *Node) Patch(ctx context.Context, req *api.Request, id cloakroom.Pseudonym, fields []api.FieldValue) (api.Deposited, error) {
 	var result [1]api.Deposited
 	item := api.Deposit{ID: id, HasID: true, Fields: fields}
-	w := &write{req: req, action: policy.Update, items: []api.Deposit{item}, results: result[:]}
-	for try := 0; ; try++ {
-		err := n.patchOnce(ctx, w)
-		lost := errors.Is(err, cloakroom.ErrVersion) && !req.HasIfMatch
-		if err == nil || !lost || try == patchRetries {
-			return result[0], err
-		}
-	}
+	err := n.write(ctx, &write{req: req, action: policy.Update, items: []api.Deposit{item}, results: result[:]})
+	return result[0], err
 }
-
-// patchRetries bounds how often a patch without If-Match starts again because
-// the subject changed under it.
-const patchRetries = 10
 
 // Erase removes a subject for good and returns the signed receipt.
 func (n *Node) Erase(ctx context.Context, req *api.Request, id cloakroom.Pseudonym) ([]byte, error) {
@@ -112,10 +101,6 @@ func (n *Node) Erase(ctx context.Context, req *api.Request, id cloakroom.Pseudon
 	}
 	return n.receipt(id, result), nil
 }
-
-// schemaRetries bounds how often a write is sealed anew because the schema
-// changed between its gate and its shard.
-const schemaRetries = 3
 
 // refused records a request that a gate turned away and returns why it was.
 func (n *Node) refused(ctx context.Context, entry audit.Entry, why error) error {

@@ -65,6 +65,9 @@ func (n *Node) SetSchema(ctx context.Context, req *api.Request, body []byte) ([]
 	if err == nil {
 		err = result.Err()
 	}
+	if err == nil {
+		err = n.warm()
+	}
 	if err := n.outcome(ctx, entry, err); err != nil {
 		return nil, err
 	}

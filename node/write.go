@@ -10,6 +10,7 @@ import (
 	"cloakroom/cluster/command"
 	"cloakroom/node/api"
 	"cloakroom/node/policy"
+	"cloakroom/securemem"
 )
 
 // write carries one deposit, of one subject or many, through its gates. It
@@ -60,30 +61,50 @@ func (n *Node) write(ctx context.Context, w *write) error {
 		return n.refused(ctx, entry, err)
 	}
 	_, entry.Purpose = w.rules.purpose(w.req.Purpose)
-	err := n.sealItems(w)
-	if err != nil {
+	if err := n.prepare(ctx, w); err != nil {
 		return n.refused(ctx, entry, err)
 	}
 	if err := n.intent(ctx, entry); err != nil {
 		return err
 	}
-	err = n.propose(ctx, w)
-	for try := 1; isStale(err) && try < schemaRetries; try++ {
-		err = n.retryWithNewRules(ctx, w)
+	err := n.propose(ctx, w)
+	for try := 0; try < writeRetries && w.again(err); try++ {
+		err = n.proposeAgain(ctx, w)
 	}
 	entry.Found = countDone(w.results)
 	entry.Missing = len(w.items) - entry.Found
 	return n.outcome(ctx, entry, err)
 }
 
-// retryWithNewRules takes a write through its gates again after a shard told
-// that the schema has moved on. Items that were done already are replays.
-func (n *Node) retryWithNewRules(ctx context.Context, w *write) error {
+// writeRetries bounds how often a write starts again because the schema or,
+// for a patch, the subject changed between its gate and its shard.
+const writeRetries = 10
+
+// again says whether err is a reason to start again: nothing was done, and
+// the caller named no version.
+func (w *write) again(err error) bool {
+	return errors.Is(err, cloakroom.ErrStaleSchema) ||
+		w.action == policy.Update && !w.req.HasIfMatch && errors.Is(err, cloakroom.ErrVersion)
+}
+
+// prepare reads what a patch builds on and seals.
+func (n *Node) prepare(ctx context.Context, w *write) error {
+	if w.action == policy.Update {
+		if err := n.readBase(ctx, w); err != nil {
+			return err
+		}
+	}
+	return n.sealItems(w)
+}
+
+// proposeAgain takes a write through its gates once more, under the newest
+// rules. Items that were done already are replays, or done again alike.
+func (n *Node) proposeAgain(ctx context.Context, w *write) error {
 	w.rules = n.rulesNow()
 	if err := n.authorizeWrite(w); err != nil {
 		return err
 	}
-	if err := n.sealItems(w); err != nil {
+	if err := n.prepare(ctx, w); err != nil {
 		return err
 	}
 	return n.propose(ctx, w)
@@ -99,19 +120,26 @@ func countDone(results []api.Deposited) int {
 	return done
 }
 
-func isStale(err error) bool { return errors.Is(err, cloakroom.ErrStaleSchema) }
-
 // authorizeWrite decides on every item, and checks every value, before
 // anything is sealed. All faults are reported at once.
 func (n *Node) authorizeWrite(w *write) error {
-	purpose, _ := w.rules.purpose(w.req.Purpose)
-	now := n.now().Unix()
 	w.drafts = grow(w.drafts, len(w.items))
 	var faults cloakroom.Faults
+	var err error
+	securemem.Do(func() { faults, err = n.decideItems(w) })
+	if err == nil && len(faults) > 0 {
+		return slices.Clone(faults) // out of what Do erases
+	}
+	return err
+}
+
+func (n *Node) decideItems(w *write) (faults cloakroom.Faults, err error) {
+	purpose, _ := w.rules.purpose(w.req.Purpose)
+	now := n.now().Unix()
 	for i := range w.items {
 		domain, known := w.rules.domain(w.items[i].Domain)
 		if !known {
-			return cloakroom.ErrDenied
+			return nil, cloakroom.ErrDenied
 		}
 		var fields policy.Fields
 		fields, faults = w.check(i, faults)
@@ -119,14 +147,11 @@ func (n *Node) authorizeWrite(w *write) error {
 			Action: w.action, Fields: fields, Domain: domain, Purpose: purpose,
 		}, now)
 		if err != nil {
-			return err
+			return nil, err
 		}
 		w.drafts[i].command.Domain = domain
 	}
-	if len(faults) > 0 {
-		return faults
-	}
-	return nil
+	return faults, nil
 }
 
 // propose hands the commands to their shards, to all of them at once.
@@ -161,7 +186,7 @@ func (n *Node) propose(ctx context.Context, w *write) error {
 // whole batch through the gates again.
 func batchError(errs []error) error {
 	for _, err := range errs {
-		if isStale(err) {
+		if errors.Is(err, cloakroom.ErrStaleSchema) {
 			return err
 		}
 	}
@@ -190,7 +215,7 @@ func (n *Node) proposeGroup(ctx context.Context, w *write, group []int) error {
 	var stale error
 	for i, at := range group {
 		w.settle(at, &commands[i], results[i])
-		if isStale(w.results[at].Err) {
+		if errors.Is(w.results[at].Err, cloakroom.ErrStaleSchema) {
 			stale = w.results[at].Err
 		}
 	}

@@ -1,0 +1,202 @@
+package node_test
+
+import (
+	"fmt"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"cloakroom/cluster/directory"
+	"cloakroom/node"
+)
+
+// clock is a wall clock that a test can move forward.
+type clock struct{ ahead atomic.Int64 }
+
+func (c *clock) now() time.Time          { return time.Now().Add(time.Duration(c.ahead.Load())) }
+func (c *clock) advance(d time.Duration) { c.ahead.Add(int64(d)) }
+
+// until calls ask until it says yes, for 20 s at most.
+func until(t *testing.T, what string, ask func() bool) {
+	t.Helper()
+	for end := time.Now().Add(20 * time.Second); !ask(); {
+		if time.Now().After(end) {
+			t.Fatalf("gave up waiting until %s", what)
+		}
+	}
+}
+
+func TestTTLHidesASubject(t *testing.T) {
+	var c clock
+	h := open(t, func(cfg *node.Config) { cfg.Now = c.now })
+	short := h.deposit(`{"fields":{"display_name":"Ada Lovelace"},"ttl":"2h"}`)
+	long := h.deposit(ada)
+	if p := h.resolve([]string{short.ID, long.ID}, `["display_name"]`); len(p.Subjects) != 2 {
+		t.Fatalf("before the expiry: %d subjects, want 2", len(p.Subjects))
+	}
+	c.advance(2*time.Hour + time.Second)
+	until(t, "shard time has passed the expiry", func() bool {
+		return len(h.resolve([]string{short.ID}, `["display_name"]`).Missing) == 1
+	})
+	h.call("GET", "/v1/subjects/"+short.ID, "").want(t, 404, "not-found")
+	h.call("PATCH", "/v1/subjects/"+short.ID, `{"fields":{"email":"a@example.org"}}`).want(t, 404, "not-found")
+	if p := h.resolve([]string{long.ID}, `["display_name"]`); len(p.Subjects) != 1 {
+		t.Error("a subject without ttl is hidden as well")
+	}
+}
+
+func TestSweepWipesWhatExpired(t *testing.T) {
+	var c clock
+	h := open(t, func(cfg *node.Config) { cfg.Now = c.now; cfg.Shards = 2 })
+	h.deposit(`{"fields":{"display_name":"Ada Lovelace"},"ttl":"1h"}`)
+	kept := h.deposit(ada)
+	c.advance(3 * time.Hour)
+	until(t, "the expired subject is wiped", func() bool {
+		if err := h.node.SweepOnce(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		return h.node.Subjects() == 1
+	})
+	h.call("GET", "/v1/subjects/"+kept.ID, "").want(t, 200, "")
+}
+
+func TestForeignDomainIsMissing(t *testing.T) {
+	h := open(t, func(cfg *node.Config) {
+		cfg.Domains = []string{"shop", "clinic"}
+		for i, name := range cfg.Domains {
+			cfg.Principals = append(cfg.Principals, node.Principal{Name: name, Token: []byte("token-" + name), Grant: directory.Grant{
+				Actions: []directory.Action{directory.Deposit, directory.Update, directory.Resolve, directory.Read, directory.Erase},
+				Domains: node.DomainNumbers(i + 1), AllFields: true, Form: directory.FormPlain}})
+		}
+	})
+	shop := []string{"Authorization", "Bearer token-shop"}
+	clinic := []string{"Authorization", "Bearer token-clinic"}
+	d := h.deposit(`{"domain":"clinic","fields":{"display_name":"Ada Lovelace"}}`, clinic...)
+	path := "/v1/subjects/" + d.ID
+
+	for _, fields := range []string{`["display_name"]`, `["email"]`} {
+		if p := h.resolve([]string{d.ID}, fields, shop...); len(p.Subjects) != 0 || len(p.Missing) != 1 {
+			t.Errorf("%s resolved from another domain: %d subjects, %d missing", fields, len(p.Subjects), len(p.Missing))
+		}
+	}
+	h.call("GET", path, "", shop...).want(t, 404, "not-found")
+	h.call("DELETE", path, "", shop...).want(t, 404, "not-found")
+	h.call("PATCH", path, `{"fields":{"email":"eve@example.org"}}`, shop...).want(t, 404, "not-found")
+	h.call("PUT", path, `{"domain":"shop","fields":{"email":"eve@example.org"}}`, shop...).want(t, 409, "conflict")
+	h.call("POST", "/v1/subjects", `{"domain":"clinic","fields":{"email":"eve@example.org"}}`, shop...).want(t, 403, "denied")
+	h.call("POST", "/v1/subjects", ada, shop...).want(t, 403, "denied")
+	if p := h.resolve([]string{d.ID}, `["display_name"]`, clinic...); p.Subjects[d.ID]["display_name"] != "Ada Lovelace" {
+		t.Error("the subject's own domain no longer sees it")
+	}
+}
+
+func TestRetiredFieldsAreErasedToo(t *testing.T) {
+	h := open(t, nil)
+	d := h.deposit(`{"fields":{"display_name":"Ada Lovelace","national_id":"12345678"}}`)
+	h.call("PUT", "/v1/schema", `{"epoch":1,"fields":[
+		{"name":"display_name","type":"text","purposes":["display"],"max_retention":"8760h"},
+		{"name":"nick","type":"text","purposes":["display"],"max_retention":"8760h"}]}`).want(t, 200, "")
+	h.call("POST", "/v1/subjects", `{"fields":{"national_id":"x"}}`).want(t, 422, "schema")
+	h.call("PATCH", "/v1/subjects/"+d.ID, `{"fields":{"nick":"Countess"}}`).want(t, 200, "")
+	got := h.call("GET", "/v1/subjects/"+d.ID, "").want(t, 200, "")
+	if !strings.Contains(got.body, "Countess") || strings.Contains(got.body, "12345678") {
+		t.Error("after the change: want the new field, and none that is retired")
+	}
+	if records := h.node.Records(); records != 4 { // subject, display_name, national_id, nick
+		t.Fatalf("records before the erasure: got %d, want 4", records)
+	}
+	h.call("DELETE", "/v1/subjects/"+d.ID, "").want(t, 200, "")
+	if records := h.node.Records(); records != 1 { // the mark
+		t.Errorf("records after the erasure: got %d, want 1", records)
+	}
+}
+
+func TestPatchesFromEverywhereAllLand(t *testing.T) {
+	h := open(t, nil)
+	d := h.deposit(ada)
+	fields := []string{
+		`{"display_name":"A King"}`, `{"email":"king@example.org"}`, `{"phone":"+4930123456"}`,
+		`{"birth_date":"1815-12-10"}`, `{"national_id":"77"}`, `{"address":{"city":"London"}}`,
+	}
+	var wait sync.WaitGroup
+	for _, f := range fields {
+		wait.Go(func() {
+			if a := h.call("PATCH", "/v1/subjects/"+d.ID, `{"fields":`+f+`}`); a.status != 200 {
+				t.Errorf("patch: got %d %s", a.status, a.problem())
+			}
+		})
+	}
+	wait.Wait()
+	var s struct{ Fields map[string]any }
+	h.call("GET", "/v1/subjects/"+d.ID, "").want(t, 200, "").decode(t, &s)
+	if len(s.Fields) != len(fields) {
+		t.Errorf("after %d patches at once: %d fields", len(fields), len(s.Fields))
+	}
+}
+
+func TestEveryRequestLeavesAnAuditEntry(t *testing.T) {
+	h := open(t, nil)
+	d := h.deposit(ada)
+	h.resolve([]string{d.ID, "00000000-0000-4000-8000-000000000001"}, `["email"]`, "Cloakroom-Purpose", "contact")
+	h.call("DELETE", "/v1/subjects/"+d.ID, "").want(t, 200, "")
+	h.call("GET", "/v1/subjects/"+d.ID, "").want(t, 404, "")
+	h.call("POST", "/v1/resolve", `{"ids":["`+d.ID+`"],"fields":["email"]}`, "Cloakroom-Purpose", "nonsense").want(t, 403, "purpose")
+	lines := h.node.AuditLines()
+	for _, want := range []string{
+		`"action":"deposit","asked":1,"found":0,"missing":0,"outcome":"intent"`,
+		`"action":"deposit","asked":1,"found":1,"missing":0,"outcome":"ok"`,
+		`"action":"resolve","fields":["email"],"form":"plain","purpose":"contact","asked":2,"found":1,"missing":1,"outcome":"ok"`,
+		`"action":"erase","asked":1,"found":0,"missing":0,"outcome":"intent"`,
+		`"action":"read"`,
+		`"outcome":"purpose"`,
+	} {
+		if !strings.Contains(lines, want) {
+			t.Errorf("no audit entry with %s in:\n%s", want, lines)
+		}
+	}
+	for _, never := range []string{"Ada", "example.org", d.ID, "nonsense", allToken} {
+		if strings.Contains(lines, never) {
+			t.Error("the audit log holds a value, a pseudonym, a token or a caller's text")
+		}
+	}
+}
+
+func TestEveryDeclaredMetricIsExposed(t *testing.T) {
+	h := open(t, nil)
+	h.resolve([]string{h.deposit(ada).ID}, `["email"]`)
+	page := h.call("GET", "/metrics", "").want(t, 200, "").body
+	for _, desc := range node.MetricNames() {
+		name := strings.Split(strings.TrimPrefix(desc, `Desc{fqName: "`), `"`)[0]
+		if name == "cloakroom_hardening" {
+			continue // the test process is not hardened
+		}
+		if !strings.Contains(page, "\n"+name) {
+			t.Errorf("declared and never exposed: %s", name)
+		}
+	}
+}
+
+func TestDepositsFromManyCallersAreAllThere(t *testing.T) {
+	h := open(t, nil)
+	const callers, each = 8, 25
+	ids := make([][]string, callers)
+	var wait sync.WaitGroup
+	for c := range callers {
+		wait.Go(func() {
+			for i := range each {
+				ids[c] = append(ids[c], h.deposit(fmt.Sprintf(`{"fields":{"display_name":"caller %d number %d"}}`, c, i)).ID)
+			}
+		})
+	}
+	wait.Wait()
+	for c := range callers {
+		p := h.resolve(ids[c], `["display_name"]`)
+		for i, id := range ids[c] {
+			if got, want := p.Subjects[id]["display_name"], fmt.Sprintf("caller %d number %d", c, i); got != want {
+				t.Fatalf("caller %d, deposit %d: got another subject's value or none", c, i)
+			}
+		}
+	}
+}
