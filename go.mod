@@ -7,11 +7,14 @@ require (
 	github.com/HdrHistogram/hdrhistogram-go v1.1.2 // latency percentiles of the benchmark
 	github.com/awnumar/memguard v0.23.0 // guarded buffers where memfd_secret is missing
 	github.com/dgraph-io/ristretto/v2 v2.4.2 // bounded cache of verified credentials
-	github.com/go-json-experiment/json v0.0.0-20260820222146-c27c302e5fc3 // strict JSON that our own scanner is tested against
+	github.com/go-json-experiment/json v0.0.0-20260820222146-c27c302e5fc3 // strict JSON: lines of an import, and what our own scanner is tested against
 	github.com/hashicorp/go-hclog v1.6.3 // the logger interface that raft asks for
 	github.com/hashicorp/raft v1.8.0 // consensus among the replicas of a shard
+	github.com/nyaruka/phonenumbers v1.8.1 // phone numbers as E.164 when a file is imported
 	github.com/prometheus/client_golang v1.25.0 // metrics in the form everybody scrapes
 	github.com/rogpeppe/go-internal v1.16.0 // tests as scripts and archives anyone can read
+	github.com/spf13/cobra v1.10.2 // commands, flags, help and shell completion
+	github.com/vbauerster/mpb/v8 v8.12.0 // the progress bar of an import
 	go.uber.org/goleak v1.3.0 // tests fail when a goroutine is left behind
 	golang.org/x/sys v0.49.0 // memfd_secret, mlock, madvise and prctl
 	pgregory.net/rapid v1.3.0 // property tests that shrink what fails
@@ -43,7 +46,6 @@ require (
 	github.com/mattn/go-isatty v0.0.14 // indirect
 	github.com/mattn/go-runewidth v0.0.20 // indirect
 	github.com/munnerz/goautoneg v0.0.0-20191010083416-a7dc8b61c822 // indirect
-	github.com/nyaruka/phonenumbers v1.8.1 // indirect
 	github.com/oasdiff/yaml v0.1.1 // indirect
 	github.com/oasdiff/yaml3 v0.0.14 // indirect
 	github.com/prometheus/client_model v0.6.3 // indirect
@@ -51,9 +53,7 @@ require (
 	github.com/prometheus/procfs v0.22.0 // indirect
 	github.com/russross/blackfriday/v2 v2.1.0 // indirect
 	github.com/santhosh-tekuri/jsonschema/v6 v6.0.3 // indirect
-	github.com/spf13/cobra v1.10.2 // indirect
 	github.com/spf13/pflag v1.0.9 // indirect
-	github.com/vbauerster/mpb/v8 v8.12.0 // indirect
 	go.yaml.in/yaml/v3 v3.0.5 // indirect
 	golang.org/x/crypto v0.58.0 // indirect
 	golang.org/x/text v0.43.0 // indirect

@@ -5,6 +5,7 @@ import (
 
 	"cloakroom/cluster/directory"
 	"cloakroom/node/audit"
+	"cloakroom/securemem"
 )
 
 // devLogBudget keeps a throw-away node small: the log serves only followers,
@@ -23,6 +24,14 @@ func DevConfig(token []byte) Config {
 			Actions: directory.Actions(), AllFields: true, AllDomains: true, Form: directory.FormPlain,
 		}}},
 	}
+}
+
+// LimitMemory sets what a command line says about memory: the lock mode by its
+// name, and the size of the record arena in bytes, 0 for the default.
+func (cfg *Config) LimitMemory(lock string, limit int64) (err error) {
+	cfg.Memory.Limit = limit
+	cfg.Memory.Lock, err = securemem.ParseLockMode(lock)
+	return err
 }
 
 func devSchema() []directory.Field {

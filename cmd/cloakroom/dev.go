@@ -1,0 +1,228 @@
+package main
+
+import (
+	"context"
+	"crypto/rand"
+	"crypto/tls"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"strconv"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"cloakroom/client"
+	"cloakroom/internal/people"
+	"cloakroom/node"
+)
+
+// devFlags are the flags of dev.
+type devFlags struct {
+	listen, token, caOut, memoryLock, memoryLimit string
+	nodes, people                                 int
+	tls                                           bool
+}
+
+func (a *app) dev() *cobra.Command {
+	var f devFlags
+	c := &cobra.Command{
+		Use:   "dev",
+		Short: "Run a throw-away node to try things out",
+		Long: `Dev runs a node in this process, with nothing on disk: when it ends, everything
+is gone. It declares display_name, email, phone, birth_date, national_id and
+address, and prints a token that may do everything, which no real one may.
+
+A token given with --token can be seen by every user of this machine;
+--token-file reads it from a file, and without either a random one is made.`,
+		Args: cobra.NoArgs,
+		RunE: func(c *cobra.Command, _ []string) error { return a.runDev(c.Context(), &f) },
+	}
+	flags := c.Flags()
+	flags.StringVar(&f.listen, "listen", defaultAddr, "address to listen on; port 0 takes any free one")
+	flags.IntVar(&f.nodes, "nodes", 1, "number of nodes")
+	flags.StringVar(&f.token, "token", "", "token of the one principal")
+	flags.IntVar(&f.people, "people", 0, "number of made-up people to deposit")
+	flags.BoolVar(&f.tls, "tls", false, "serve TLS, with a certificate made for this run")
+	flags.StringVar(&f.caOut, "ca-out", "cloakroom-dev-ca.pem", "file to write that certificate to, for --cacert")
+	flags.StringVar(&f.memoryLock, "memory-lock", "auto", "auto, required or off: what to do when memory can't be locked")
+	flags.StringVar(&f.memoryLimit, "memory-limit", "4GiB", "size of the record memory")
+	return c
+}
+
+func (a *app) runDev(ctx context.Context, f *devFlags) error {
+	token, err := a.devToken(f)
+	if err != nil {
+		return err
+	}
+	cfg, err := a.devConfig(f, token)
+	if err != nil {
+		return usage(err)
+	}
+	if f.tls {
+		if cfg.TLS, err = devTLS(f.listen, f.caOut); err != nil {
+			return err
+		}
+	}
+	listener, err := net.Listen("tcp", f.listen)
+	if err != nil {
+		return fmt.Errorf("listen: %w (another address: --listen 127.0.0.1:0)", err)
+	}
+	n, err := node.New(ctx, cfg)
+	if err != nil {
+		return errors.Join(err, listener.Close())
+	}
+	if err := n.Serve(listener); err != nil {
+		return errors.Join(err, listener.Close(), n.Close())
+	}
+	url := devURL(listener.Addr(), cfg.TLS)
+	if err := a.devPeople(ctx, f, url, token); err != nil {
+		return errors.Join(err, n.Close())
+	}
+	a.printReady(f, url, token)
+	<-ctx.Done()
+	fmt.Fprintln(a.err, "Stopping; everything in memory is wiped.")
+	return n.Close()
+}
+
+// devConfig makes a configuration of the flags, or tells all that is wrong
+// with them.
+func (a *app) devConfig(f *devFlags, token []byte) (node.Config, error) {
+	cfg := node.DevConfig(token)
+	cfg.KeepDumpable = a.keepDumpable
+	limit, err := parseBytes(f.memoryLimit)
+	faults := []error{err, cfg.LimitMemory(f.memoryLock, limit)}
+	if f.nodes != 1 {
+		faults = append(faults, fmt.Errorf("--nodes %d: one process runs one node so far; leave --nodes out", f.nodes))
+	}
+	if f.people < 0 {
+		faults = append(faults, errors.New("--people is negative"))
+	}
+	host, _, err := net.SplitHostPort(f.listen)
+	if err != nil {
+		faults = append(faults, fmt.Errorf("--listen: want HOST:PORT"))
+	} else if ip := net.ParseIP(host); !f.tls && host != "localhost" && !ip.IsLoopback() {
+		faults = append(faults, errors.New("--listen: beyond the loopback interface, token and values would travel in clear: add --tls"))
+	}
+	return cfg, errors.Join(faults...)
+}
+
+// devToken returns the token given, or a random one.
+func (a *app) devToken(f *devFlags) ([]byte, error) {
+	switch {
+	case f.token != "" && a.tokenFile != "":
+		return nil, usagef("give --token or --token-file, not both (CLOAKROOM_TOKEN_FILE counts)")
+	case f.token != "":
+		if _, err := client.NewToken([]byte(f.token)); err != nil {
+			return nil, usagef("--token: %w", err)
+		}
+		return []byte(f.token), nil
+	case a.tokenFile != "":
+		if _, err := a.readToken(); err != nil {
+			return nil, err
+		}
+		text, err := os.ReadFile(a.tokenFile)
+		return []byte(strings.TrimSpace(string(text))), err
+	}
+	var random [24]byte
+	if _, err := rand.Read(random[:]); err != nil {
+		return nil, fmt.Errorf("draw token: %w", err)
+	}
+	return []byte(base64.RawURLEncoding.EncodeToString(random[:])), nil
+}
+
+func devURL(addr net.Addr, tls *tls.Config) string {
+	if tls != nil {
+		return "https://" + addr.String()
+	}
+	return "http://" + addr.String()
+}
+
+// devPeople deposits made-up people.
+func (a *app) devPeople(ctx context.Context, f *devFlags, url string, token []byte) error {
+	if f.people == 0 {
+		return nil
+	}
+	secret, err := client.NewToken(token)
+	if err != nil {
+		return err
+	}
+	cfg := client.Config{Addr: url, Token: secret, Timeout: a.timeout}
+	if f.tls {
+		cfg.CACert = f.caOut
+	}
+	server, err := client.New(cfg)
+	if err != nil {
+		return err
+	}
+	defer server.Close()
+	crowd, err := people.New(people.Config{Seed: 1})
+	if err != nil {
+		return err
+	}
+	return depositPeople(ctx, server, crowd, f.people)
+}
+
+func depositPeople(ctx context.Context, server *client.Client, crowd *people.People, n int) error {
+	for from := 0; from < n; from += 500 {
+		batch := make([]client.Subject, min(500, n-from))
+		for i := range batch {
+			p := crowd.Person(uint64(from + i))
+			batch[i] = client.Subject{ID: crowd.ID(uint64(from + i)), Fields: client.Fields{
+				"display_name": client.Text(p.DisplayName), "email": client.Text(p.Email), "phone": client.Text(p.Phone),
+				"birth_date": client.Text(p.BirthDate), "address": client.JSON([]byte(p.Address)),
+			}}
+		}
+		results, err := server.DepositBatch(ctx, batch)
+		if err != nil {
+			return fmt.Errorf("deposit people: %w", err)
+		}
+		for _, r := range results {
+			if r.Err != nil {
+				return fmt.Errorf("deposit people: %w", r.Err)
+			}
+		}
+	}
+	return nil
+}
+
+// printReady says where the node is and what to try first. The first line is
+// for programs that wait for it.
+func (a *app) printReady(f *devFlags, url string, token []byte) {
+	fmt.Fprintf(a.out, "ready %s\n", url)
+	bearer, cacert, data := string(token), "", `'{"fields":{"display_name":"Ada Lovelace"}}'`
+	if a.tokenFile != "" {
+		bearer = `'"$(cat ` + a.tokenFile + `)"'`
+		fmt.Fprintf(a.out, "token in %s\n", a.tokenFile)
+	} else {
+		fmt.Fprintf(a.out, "token %s\n", token)
+	}
+	if f.tls {
+		fmt.Fprintf(a.out, "cacert %s\n", f.caOut)
+		cacert = " --cacert " + f.caOut
+	}
+	path := "/v1/subjects"
+	if f.people > 0 {
+		crowd, _ := people.New(people.Config{Seed: 1})
+		path, data = "/v1/resolve", `'{"ids":["`+crowd.ID(0).String()+`"],"fields":["display_name"]}'`
+		fmt.Fprintf(a.out, "people %d\n", f.people)
+	}
+	fmt.Fprintf(a.out, "\nThis node may do everything and keeps nothing: for trying out only. Begin with\n\n"+
+		"  curl -sS%s -H 'Authorization: Bearer %s' -H 'Content-Type: application/json' -d %s %s%s\n\n",
+		cacert, bearer, data, url, path)
+}
+
+// parseBytes reads a size such as 512MiB.
+func parseBytes(text string) (int64, error) {
+	for i, unit := range []string{"KiB", "MiB", "GiB"} {
+		if digits, ok := strings.CutSuffix(text, unit); ok {
+			n, err := strconv.ParseInt(digits, 10, 32)
+			if err == nil && n > 0 && n < 1<<20 {
+				return n << (10 * (i + 1)), nil
+			}
+		}
+	}
+	return 0, fmt.Errorf("--memory-limit: want a size such as 512MiB or 4GiB")
+}

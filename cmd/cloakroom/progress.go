@@ -1,0 +1,59 @@
+package main
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/vbauerster/mpb/v8"
+	"github.com/vbauerster/mpb/v8/decor"
+
+	"cloakroom/cmd/cloakroom/importer"
+	"cloakroom/cmd/cloakroom/rows"
+)
+
+// progress shows how far an import is, on a terminal only. stop removes it.
+func (a *app) progress(imp *importer.Importer, size int64) (stop func()) {
+	if !isTerminal(a.err) {
+		return func() {}
+	}
+	began := time.Now()
+	rate := func(decor.Statistics) string {
+		n, _ := imp.Progress()
+		return fmt.Sprintf("%d rows  %.0f/s  ", n, float64(n)/max(time.Since(began).Seconds(), 0.001))
+	}
+	bars := mpb.New(mpb.WithOutput(a.err), mpb.WithWidth(40), mpb.WithRefreshRate(200*time.Millisecond))
+	after := []decor.Decorator{decor.Any(rate)}
+	if size > 0 {
+		after = append(after, decor.AverageETA(decor.ET_STYLE_GO), decor.Name(" left"))
+	}
+	bar := bars.AddBar(size, mpb.BarRemoveOnComplete(),
+		mpb.PrependDecorators(decor.Percentage()), mpb.AppendDecorators(after...))
+	done := make(chan struct{})
+	finished := make(chan struct{})
+	go func() { // ends when stop closes done
+		defer close(finished)
+		tick := time.NewTicker(200 * time.Millisecond)
+		defer tick.Stop()
+		for {
+			select {
+			case <-tick.C:
+				_, bytes := imp.Progress()
+				bar.SetCurrent(min(bytes, max(size-1, 0)))
+			case <-done:
+				bar.Abort(true)
+				return
+			}
+		}
+	}()
+	return func() {
+		close(done)
+		<-finished
+		bars.Wait()
+	}
+}
+
+func sortFaults(faults []rows.Fault) {
+	slices.SortFunc(faults, func(a, b rows.Fault) int { return cmp.Compare(a.Line, b.Line) })
+}

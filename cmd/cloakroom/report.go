@@ -1,0 +1,136 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"unicode"
+
+	"cloakroom"
+	"cloakroom/client"
+	"cloakroom/cmd/cloakroom/importer"
+)
+
+// The exit codes.
+const (
+	exitDone   = 0
+	exitFailed = 1
+	exitUsage  = 2
+	exitNotNow = 3
+)
+
+// usageError is a fault in how the command was called.
+type usageError struct{ err error }
+
+func (e *usageError) Error() string { return e.err.Error() }
+func (e *usageError) Unwrap() error { return e.err }
+
+func usage(err error) error { return &usageError{err} }
+
+func usagef(format string, args ...any) error { return usage(fmt.Errorf(format, args...)) }
+
+// errReported means that everything has been said already.
+var errReported = errors.New("failed")
+
+// report prints an error and what to do about it, and returns the exit code.
+func (a *app) report(err error) int {
+	if err == nil {
+		return exitDone
+	}
+	code := exitCode(err)
+	if err != errReported {
+		fmt.Fprintf(a.err, "cloakroom: %s\n", printable(err.Error()))
+		for _, fault := range faultsOf(err) {
+			fmt.Fprintf(a.err, "  %s\n", printable(fault))
+		}
+	}
+	if hint := hintOf(err, code); hint != "" {
+		fmt.Fprintf(a.err, "%s\n", hint)
+	}
+	return code
+}
+
+func exitCode(err error) int {
+	var u *usageError
+	if errors.As(err, &u) {
+		return exitUsage
+	}
+	for _, notNow := range []error{
+		cloakroom.ErrSealed, cloakroom.ErrStarting, cloakroom.ErrOverloaded, cloakroom.ErrMemoryFull, cloakroom.ErrUnavailable,
+		cloakroom.ErrDirectoryStale, cloakroom.ErrAuditUnavailable, cloakroom.ErrStaleSchema, cloakroom.ErrRate,
+	} {
+		if errors.Is(err, notNow) {
+			return exitNotNow
+		}
+	}
+	return exitFailed
+}
+
+// faultsOf lists what does not fit the schema.
+func faultsOf(err error) (lines []string) {
+	var p *client.Problem
+	if !errors.As(err, &p) {
+		return nil
+	}
+	for _, f := range p.Faults {
+		line := f.Reason
+		if f.Field != "" {
+			line = f.Field + ": " + line
+		}
+		if f.Item >= 0 {
+			line = fmt.Sprintf("item %d: %s", f.Item, line)
+		}
+		lines = append(lines, line)
+	}
+	return lines
+}
+
+// hints say what to do next; the first match counts.
+var hints = []struct {
+	err  error
+	hint string
+}{
+	{importer.ErrRejected, "Correct the rows and import the file again; with --key, rows that went in are skipped then."},
+	{importer.ErrStrict, "Correct the row and import the file again, or leave --strict out to import the good rows."},
+	{cloakroom.ErrUnauthenticated, "Name the file with your token: --token-file FILE or CLOAKROOM_TOKEN_FILE."},
+	{cloakroom.ErrPurpose, "Name a purpose that your grant covers: --purpose."},
+	{cloakroom.ErrDenied, "Your grant does not cover this. Whoever grants access can widen it; `cloakroom dev` prints a token that may do everything there."},
+	{cloakroom.ErrNotFound, "Check the id: the subject may have been erased, or may live in another cluster (--addr)."},
+	{cloakroom.ErrErased, "An erased id takes no new values; deposit the person under a new one."},
+	{cloakroom.ErrVersion, "Somebody changed the subject meanwhile: read it again."},
+	{cloakroom.ErrSealed, "The node has no keys yet: unseal it."},
+	{cloakroom.ErrStarting, "The node is starting: try again in a few seconds."},
+	{cloakroom.ErrMemoryFull, "Give the node more record memory (--memory-limit) or erase subjects."},
+	{cloakroom.ErrOutcomeUnknown, "It may or may not have been done. Doing it again is safe for erase and for import --key."},
+	{context.Canceled, "Interrupted. An import with --key goes on where it was when you run the same command again."},
+}
+
+func hintOf(err error, code int) string {
+	var unreachable *client.UnreachableError
+	if errors.As(err, &unreachable) {
+		return "Is the server running there? Start one with `cloakroom dev`, or name another address: --addr or CLOAKROOM_ADDR."
+	}
+	for _, h := range hints {
+		if errors.Is(err, h.err) {
+			return h.hint
+		}
+	}
+	switch code {
+	case exitUsage:
+		return "Run the command with --help to see how it is used."
+	case exitNotNow:
+		return "Nothing was done: try again later."
+	}
+	return ""
+}
+
+// printable makes a text that came from elsewhere safe for a terminal.
+func printable(text string) string {
+	return strings.Map(func(r rune) rune {
+		if r != '\n' && !unicode.IsPrint(r) {
+			return ' '
+		}
+		return r
+	}, text)
+}

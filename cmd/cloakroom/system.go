@@ -1,0 +1,140 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"runtime"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"cloakroom/node"
+)
+
+func (a *app) status() *cobra.Command {
+	c := &cobra.Command{
+		Use:   "status",
+		Short: "Show how the node is",
+		Args:  cobra.NoArgs,
+		RunE: func(c *cobra.Command, _ []string) error {
+			server, err := a.client()
+			if err != nil {
+				return err
+			}
+			defer server.Close()
+			document, err := server.Status(c.Context())
+			if err != nil {
+				return err
+			}
+			if a.json {
+				return printJSON(a.out, json.RawMessage(document))
+			}
+			rows, err := flatten(document)
+			if err != nil {
+				return fmt.Errorf("read status: not valid JSON")
+			}
+			return table(a.out, rows)
+		},
+	}
+	return a.jsonFlag(c)
+}
+
+func (a *app) schema() *cobra.Command {
+	c := &cobra.Command{Use: "schema", Short: "Show or change the declared fields"}
+	show := &cobra.Command{
+		Use:   "show",
+		Short: "Show the declared fields and their rules",
+		Long: `Show prints the declared fields. With --json it prints the document that
+schema apply takes.`,
+		Args: cobra.NoArgs,
+		RunE: a.runSchemaShow,
+	}
+	apply := &cobra.Command{
+		Use:   "apply FILE",
+		Short: "Declare the fields anew, from a JSON document",
+		Long: `Apply puts the schema in FILE (- for standard input) in force. Change what
+schema show --json prints; a field that is left out is retired.`,
+		Args: cobra.ExactArgs(1),
+		RunE: a.runSchemaApply,
+	}
+	c.AddCommand(a.jsonFlag(show), a.jsonFlag(apply))
+	return c
+}
+
+func (a *app) runSchemaShow(c *cobra.Command, _ []string) error {
+	server, err := a.client()
+	if err != nil {
+		return err
+	}
+	defer server.Close()
+	document, err := server.SchemaJSON(c.Context())
+	if err != nil {
+		return err
+	}
+	return a.printSchema(document)
+}
+
+func (a *app) runSchemaApply(c *cobra.Command, args []string) error {
+	document, err := a.input(args[0], "schema")
+	if err != nil {
+		return err
+	}
+	if !json.Valid(document) {
+		return usagef("the schema is not valid JSON")
+	}
+	server, err := a.client()
+	if err != nil {
+		return err
+	}
+	defer server.Close()
+	document, err = server.SetSchema(c.Context(), document)
+	if err != nil {
+		return err
+	}
+	return a.printSchema(document)
+}
+
+func (a *app) printSchema(document json.RawMessage) error {
+	if a.json {
+		return printJSON(a.out, document)
+	}
+	var schema struct {
+		Epoch  uint32
+		Fields []struct {
+			Number       int
+			Name, Type   string
+			Purposes     []string
+			MaxRetention string `json:"max_retention"`
+			Retired      bool
+		}
+	}
+	if json.Unmarshal(document, &schema) != nil {
+		return fmt.Errorf("read schema: the answer is not what the API promises: is this a Cloakroom server?")
+	}
+	rows := [][]string{{"number", "name", "type", "max retention", "purposes", ""}}
+	for _, f := range schema.Fields {
+		retired := ""
+		if f.Retired {
+			retired = "retired"
+		}
+		rows = append(rows, []string{fmt.Sprint(f.Number), f.Name, f.Type, f.MaxRetention, strings.Join(f.Purposes, ", "), retired})
+	}
+	fmt.Fprintf(a.out, "schema epoch %d\n", schema.Epoch)
+	return table(a.out, rows)
+}
+
+func (a *app) version() *cobra.Command {
+	c := &cobra.Command{
+		Use:   "version",
+		Short: "Print the version",
+		Args:  cobra.NoArgs,
+		RunE: func(*cobra.Command, []string) error {
+			if a.json {
+				return printJSON(a.out, map[string]string{"version": node.Version(), "go": runtime.Version()})
+			}
+			_, err := fmt.Fprintf(a.out, "cloakroom %s (%s)\n", node.Version(), runtime.Version())
+			return err
+		},
+	}
+	return a.jsonFlag(c)
+}
