@@ -120,11 +120,7 @@ func (n *Node) openCluster(_ context.Context, id directory.ID) (err error) {
 		SealBatch: n.records.SealBatch, OpenBatch: n.records.OpenBatch,
 		MapLog:    func(size int) ([]byte, error) { return n.memory.MapPlain("log", size) },
 		UnmapLog:  n.memory.UnmapPlain,
-		LogBudget: n.cfg.LogBudget,
-		RecordMemory: func() (free, limit int64) {
-			stats := arena.Stats()
-			return stats.Free, stats.Limit
-		},
+		LogBudget: n.cfg.LogBudget, RecordMemory: arena.Free,
 	})
 	return err
 }
