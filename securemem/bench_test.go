@@ -63,7 +63,7 @@ func fill(b *testing.B, s *Slab, n, size int) []Ref {
 }
 
 func BenchmarkSlabBytesRandom(b *testing.B) {
-	for _, pages := range []protection{secretPages, plainPages, hugePages} {
+	for _, pages := range []protection{plainPages, hugePages, lockedPages, secretPages} {
 		b.Run([]string{"plain", "huge", "locked", "secret"}[pages], func(b *testing.B) {
 			m := openTest(b, Config{Lock: LockOff, Limit: 4 << 20})
 			a, err := newArena(m, 1<<30, pages, false)

@@ -5,6 +5,7 @@ import (
 	"math"
 	"os"
 	"strconv"
+	"unsafe"
 
 	"golang.org/x/sys/unix"
 )
@@ -13,9 +14,6 @@ import (
 // limit. A soft limit below the hard one is raised first: the hard limit is
 // what the administrator allowed.
 func lockable() int64 {
-	if mayLockAnything() {
-		return math.MaxInt64
-	}
 	var limit unix.Rlimit
 	if unix.Getrlimit(unix.RLIMIT_MEMLOCK, &limit) != nil {
 		return 0
@@ -26,22 +24,25 @@ func lockable() int64 {
 			limit = raised
 		}
 	}
-	if limit.Cur >= math.MaxInt64 {
+	if limit.Cur >= maxLimit || mayExceed(int(limit.Cur)) {
 		return math.MaxInt64
 	}
 	return max(0, int64(limit.Cur)-lockedNow())
 }
 
-// mayLockAnything reports whether the process has CAP_IPC_LOCK. In a user
-// namespace the capability is worth nothing to mlock; [Open] finds that out
-// when it maps, and falls back.
-func mayLockAnything() bool {
-	header := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
-	var data [2]unix.CapUserData
-	if unix.Capget(&header, &data[0]) != nil {
+// mayExceed reports whether the process can lock more than the limit of that
+// many bytes. It has the right with CAP_IPC_LOCK, but the flag alone proves
+// nothing: in a user namespace (rootless containers) it is set and the kernel
+// does not honour it. So it tries, on pages that nobody touches.
+func mayExceed(limit int) bool {
+	const more = 1 << 20
+	n := uintptr(limit + more)
+	p, err := unix.MmapPtr(-1, 0, nil, n, unix.PROT_NONE, unix.MAP_PRIVATE|unix.MAP_ANON|unix.MAP_NORESERVE)
+	if err != nil {
 		return false
 	}
-	return data[0].Effective&(1<<unix.CAP_IPC_LOCK) != 0
+	defer func() { _ = unix.MunmapPtr(p, n) }()
+	return lockOnFault(unsafe.Slice((*byte)(p), n)) == nil
 }
 
 // lockedNow is the VmLck line of /proc/self/status in bytes, 0 if unreadable.

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"os"
 	"strings"
 	"syscall"
 	"testing"
@@ -30,6 +31,23 @@ func TestEightMiB(t *testing.T) {
 			t.Skip("the kernel has no memfd_secret")
 		}
 		runChild(t, "small limit", true)
+	})
+	t.Run("namespace", func(t *testing.T) {
+		// As in a rootless container: all capabilities, honoured by nobody.
+		cmd := childCommand(t, "small limit", false)
+		cmd.SysProcAttr = &syscall.SysProcAttr{
+			Cloneflags:  syscall.CLONE_NEWUSER,
+			UidMappings: []syscall.SysProcIDMap{{ContainerID: 0, HostID: os.Getuid(), Size: 1}},
+			GidMappings: []syscall.SysProcIDMap{{ContainerID: 0, HostID: os.Getgid(), Size: 1}},
+		}
+		var out bytes.Buffer
+		cmd.Stdout, cmd.Stderr = &out, &out
+		if err := cmd.Start(); err != nil {
+			t.Skipf("user namespaces cannot be had here: %v", err)
+		}
+		if err := cmd.Wait(); err != nil {
+			t.Errorf("%v: %s", err, out.String())
+		}
 	})
 	t.Run("memguard", func(t *testing.T) { runChild(t, "small limit, guard", true) })
 	t.Run("tiny", func(t *testing.T) { runChild(t, "tiny limit", true) })
