@@ -267,5 +267,7 @@ func TestMaskedGrantsSeeMasks(t *testing.T) {
 		t.Errorf("masked grant: got the value or nothing")
 	}
 	h.call("POST", "/v1/resolve", `{"ids":["`+d.ID+`"],"fields":["display_name"],"form":"plain"}`, auth...).want(t, 403, "denied")
+	// A lesser form that is not answered yet must not be answered in full.
+	h.call("POST", "/v1/resolve", `{"ids":["`+d.ID+`"],"fields":["display_name"],"form":"present"}`, auth...).want(t, 403, "denied")
 	h.call("DELETE", "/v1/subjects/"+d.ID, "", auth...).want(t, 403, "denied")
 }

@@ -68,7 +68,7 @@ func (n *Node) openFields(r *read, i int, reply valueWriter) error {
 		if err != nil {
 			return err
 		}
-		if r.form == policy.Masked {
+		if r.form != policy.Plain { // whatever is less than plain is at least masked
 			if value, err = record.Mask(scratch[len(rec):len(rec)], f.typ, value); err != nil {
 				return err
 			}

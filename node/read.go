@@ -93,6 +93,9 @@ func (n *Node) authorizeRead(ctx context.Context, r *read, req *api.Request, q *
 	decision, err := policy.Decide(&c.grant, &policy.Request{
 		Action: action, Fields: want, Form: form, Purpose: purpose,
 	}, n.now().Unix())
+	if err == nil && decision.Form < policy.Masked {
+		err = cloakroom.ErrDenied // granted, but only masks and values can be shown yet
+	}
 	if err != nil {
 		return n.refused(ctx, r.entry, err)
 	}
