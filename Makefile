@@ -31,8 +31,11 @@ help: ## list these targets
 	@echo 'usage: make [target]'
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  %-8s %s\n", $$1, $$2 }' Makefile
 
+# The commit goes into the binary where git will tell it.
+STAMP = $(shell git rev-parse HEAD >/dev/null 2>&1 && echo true || echo false)
+
 build: ## build bin/cloakroom
-	CGO_ENABLED=0 $(GO) build -trimpath -o bin/cloakroom ./cmd/cloakroom
+	CGO_ENABLED=0 $(GO) build -trimpath -buildvcs=$(STAMP) -o bin/cloakroom ./cmd/cloakroom
 
 run: build ## start a throw-away store with PEOPLE=1000 sample people; ARGS="--listen …" goes along
 	./bin/cloakroom dev --people $(PEOPLE) $(ARGS)

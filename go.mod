@@ -7,6 +7,7 @@ require (
 	github.com/HdrHistogram/hdrhistogram-go v1.1.2 // latency percentiles of the benchmark
 	github.com/awnumar/memguard v0.23.0 // guarded buffers where memfd_secret is missing
 	github.com/dgraph-io/ristretto/v2 v2.4.2 // bounded cache of verified credentials
+	github.com/getkin/kin-openapi v0.152.0 // tests hold the server to its OpenAPI file
 	github.com/go-json-experiment/json v0.0.0-20260820222146-c27c302e5fc3 // strict JSON: lines of an import, and what our own scanner is tested against
 	github.com/hashicorp/go-hclog v1.6.3 // the logger interface that raft asks for
 	github.com/hashicorp/raft v1.8.0 // consensus among the replicas of a shard
@@ -31,7 +32,6 @@ require (
 	github.com/cpuguy83/go-md2man/v2 v2.0.6 // indirect
 	github.com/dustin/go-humanize v1.0.1 // indirect
 	github.com/fatih/color v1.13.0 // indirect
-	github.com/getkin/kin-openapi v0.152.0 // indirect
 	github.com/go-openapi/jsonpointer v0.22.5 // indirect
 	github.com/go-openapi/swag/jsonname v0.25.5 // indirect
 	github.com/goccy/go-yaml v1.19.2 // indirect

@@ -71,18 +71,14 @@ func deepJSON(n int) string { return strings.Repeat(`{"a":`, n) + "1" + strings.
 func manyIDs(n int) string { return resolveBody(randomIDs(n), `"name"`) }
 
 // bodyCases are bodies that are refused, on the call that reads them.
-func bodyCases() []refusalCase {
+func bodyCases() []refusalCase { return append(resolveCases(), writeCases()...) }
+
+func resolveCases() []refusalCase {
 	post := func(what, body string, status int, problem string) refusalCase {
 		return refusalCase{what, "POST", "/v1/resolve", body, nil, status, problem}
 	}
-	deposit := func(what, body string, status int, problem string) refusalCase {
-		return refusalCase{what, "POST", "/v1/subjects", body, nil, status, problem}
-	}
 	id := func(what, id string, status int, problem string) refusalCase {
 		return post(what, `{"ids":["`+id+`"],"fields":["name"]}`, status, problem)
-	}
-	fields := func(what, fields string) refusalCase {
-		return deposit(what, `{"fields":`+fields+`}`, 400, "malformed")
 	}
 	return []refusalCase{
 		post("malformed JSON", `{"ids":`+oneID+`,"fields":["`+marker, 400, "malformed"),
@@ -130,7 +126,17 @@ func bodyCases() []refusalCase {
 		id("a version 1 id", "0b5d8a3e-8c3f-1a1e-9d7a-0f6f3c1b2a4d", 422, "not-random-id"),
 		id("a version 7 id", "0b5d8a3e-8c3f-7a1e-9d7a-0f6f3c1b2a4d", 422, "not-random-id"),
 		id("a foreign variant", "0b5d8a3e-8c3f-4a1e-cd7a-0f6f3c1b2a4d", 422, "not-random-id"),
+	}
+}
 
+func writeCases() []refusalCase {
+	deposit := func(what, body string, status int, problem string) refusalCase {
+		return refusalCase{what, "POST", "/v1/subjects", body, nil, status, problem}
+	}
+	fields := func(what, fields string) refusalCase {
+		return deposit(what, `{"fields":`+fields+`}`, 400, "malformed")
+	}
+	return []refusalCase{
 		deposit("no fields in a deposit", `{"domain":"default"}`, 400, "malformed"),
 		deposit("an id in a deposit", `{"id":"`+testID+`","fields":{"name":"`+marker+`"}}`, 400, "malformed"),
 		deposit("a bad ttl", `{"fields":{"name":"`+marker+`"},"ttl":"`+marker+`"}`, 400, "malformed"),
