@@ -2,6 +2,7 @@ package state
 
 import (
 	"encoding/binary"
+	"runtime"
 
 	"cloakroom"
 	"cloakroom/securemem"
@@ -15,9 +16,16 @@ type entry struct {
 	mark   mark
 }
 
-// entries reads the entries of a bucket with their tokens into dst: twelve
-// slots at once, so that their cache misses overlap.
+// entries reads the entries of a bucket with their tokens into dst. It touches
+// the twelve slots first, so that their cache misses overlap.
 func (b *bucket) entries(slab *securemem.Slab, dst *[bucketEntries]entry) []entry {
+	touch := byte(0)
+	for i := range bucketEntries {
+		if ref := b.ref(i); ref != 0 {
+			touch |= slab.Bytes(ref)[0]
+		}
+	}
+	runtime.KeepAlive(touch)
 	n := 0
 	for i := range bucketEntries {
 		ref := b.ref(i)

@@ -57,7 +57,7 @@ func slotHolds(slot []byte, token *cloakroom.Token) bool {
 
 // slotToken puts the token together again.
 func slotToken(slot []byte, tag byte) (token cloakroom.Token) {
-	copy(token[:slotHead], slot)
+	*(*[slotHead]byte)(token[:]) = [slotHead]byte(slot)
 	token[slotHead] = tag
 	return token
 }
