@@ -79,7 +79,11 @@ func TestRetryIsToldFromAnotherBody(t *testing.T) {
 	p := put(one, field(name, "ada"))
 	p.KeyTag, p.Flags = keyTag, command.CreateOnly
 	wantCode(t, f.do(p), command.Created)
+	p.Fields[0].Record = []byte("not ada")
 	wantCode(t, f.do(p), command.Replayed)
+	if got := f.record(name); got != "ada" {
+		t.Errorf("a retry wrote %q, want what the first try wrote", got)
+	}
 	p.Version = two
 	wantCode(t, f.do(p), command.TagConflict)
 	p.KeyTag = command.KeyTag{8}

@@ -122,8 +122,8 @@ func (s *segment) insert(slab *securemem.Slab, token *cloakroom.Token, hash uint
 	return true
 }
 
-// vacate moves one entry of a full bucket to its other choice and returns its
-// place, or -1. With depth 1 it makes room there in the same way first.
+// vacate copies one entry of a full bucket to its other choice and returns its
+// place, which the caller overwrites, or -1. With depth 1 it makes room there in the same way first.
 func (s *segment) vacate(slab *securemem.Slab, at uint32, depth int) int {
 	b := s.bucket(at)
 	for i := range bucketEntries {
@@ -142,7 +142,6 @@ func (s *segment) vacate(slab *securemem.Slab, at uint32, depth int) int {
 			continue
 		}
 		s.bucket(to).set(j, b.tag(i), b.ref(i), b.mark(i))
-		b.clear(i)
 		if to == first {
 			s.bucket(first).strayRemoved()
 		} else {
