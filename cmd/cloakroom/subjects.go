@@ -126,11 +126,13 @@ listed on standard error.`,
 		RunE: func(c *cobra.Command, args []string) error { return a.runResolve(c, args, q) },
 	}
 	queryFlags(c, &q)
-	c.MarkFlagRequired("field")
 	return a.jsonFlag(c)
 }
 
 func (a *app) runResolve(c *cobra.Command, args []string, q client.Query) error {
+	if len(q.Fields) == 0 {
+		return usagef("name the fields to read, as in --field display_name")
+	}
 	ids, err := a.ids(args)
 	if err != nil {
 		return err

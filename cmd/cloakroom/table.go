@@ -44,6 +44,9 @@ func flattenValue(decoder *json.Decoder, path string, rows *[][]string) error {
 		return err
 	}
 	delim, ok := token.(json.Delim)
+	if token == nil {
+		token = "null"
+	}
 	if !ok {
 		*rows = append(*rows, []string{path, fmt.Sprint(token)})
 		return nil

@@ -298,15 +298,14 @@ func (imp *Importer) readAll(ctx context.Context, source rows.Source, free, work
 // the batch as it is.
 func (imp *Importer) next(source rows.Source, row *rows.Row, b *batch) error {
 	err := source.Next(row)
-	var fault *rows.Fault
-	if err == nil {
-		imp.read.Add(1)
+	fault, bad := err.(*rows.Fault)
+	switch {
+	case err == nil:
 		fault = imp.admit(row, b)
-	} else if errors.As(err, &fault) {
-		imp.read.Add(1)
-	} else {
+	case !bad:
 		return err
 	}
+	imp.read.Add(1)
 	if fault != nil {
 		imp.reject(*fault)
 	}

@@ -1,0 +1,157 @@
+package main
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"errors"
+	"io"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+
+	"github.com/rogpeppe/go-internal/testscript"
+)
+
+func TestMain(m *testing.M) {
+	testscript.Main(m, map[string]func(){"cloakroom": main})
+}
+
+// TestScripts runs the scripts in testdata against a real `cloakroom dev`,
+// one each, in this process. $TOKEN is the file with its token.
+func TestScripts(t *testing.T) {
+	testscript.Run(t, testscript.Params{
+		Dir: "testdata/scripts",
+		Setup: func(env *testscript.Env) error {
+			token := filepath.Join(env.WorkDir, "token")
+			if err := os.WriteFile(token, []byte("script-token\n"), 0o600); err != nil {
+				return err
+			}
+			url, stop := startDev(t, "--token-file", token, "--people", "3")
+			env.Defer(stop)
+			env.Setenv("CLOAKROOM_ADDR", url)
+			env.Setenv("CLOAKROOM_TOKEN_FILE", token)
+			return nil
+		},
+		Cmds: map[string]func(ts *testscript.TestScript, neg bool, args []string){
+			"setid": setID,
+			"exits": exits,
+		},
+	})
+}
+
+// exits runs a command and checks its exit code: exits CODE COMMAND [ARG…].
+func exits(ts *testscript.TestScript, _ bool, args []string) {
+	got := 0
+	err := ts.Exec(args[1], args[2:]...)
+	var exit *exec.ExitError
+	if errors.As(err, &exit) {
+		got = exit.ExitCode()
+	} else {
+		ts.Check(err)
+	}
+	if strconv.Itoa(got) != args[0] {
+		ts.Fatalf("exit code %d, want %s\n%s", got, args[0], ts.ReadFile("stderr"))
+	}
+}
+
+// setID puts the pseudonym of a key of a map into the variable $ID, or the
+// pseudonym that was printed last: setid [MAP KEY].
+func setID(ts *testscript.TestScript, _ bool, args []string) {
+	text, prefix := ts.ReadFile("stdout"), ""
+	if len(args) == 2 {
+		text, prefix = ts.ReadFile(args[0]), args[1]+","
+	}
+	for line := range strings.Lines(text) {
+		if id, ok := strings.CutPrefix(strings.TrimSpace(line), prefix); ok && len(id) == 36 {
+			ts.Setenv("ID", id)
+			return
+		}
+	}
+	ts.Fatalf("no pseudonym found")
+}
+
+// startDev runs dev on a free port until stop, and waits for its ready line.
+func startDev(t *testing.T, args ...string) (url string, stop func()) {
+	t.Helper()
+	ctx, cancel := context.WithCancel(context.Background())
+	out, in := io.Pipe()
+	var stderr bytes.Buffer
+	a := &app{streams: streams{strings.NewReader(""), in, &stderr}, keepDumpable: true}
+	root := a.root()
+	root.SetArgs(append([]string{"dev", "--listen", "127.0.0.1:0", "--memory-limit", "64MiB"}, args...))
+	ended := make(chan error, 1)
+	go func() { // ends with cancel
+		err := root.ExecuteContext(ctx)
+		in.CloseWithError(err)
+		ended <- err
+	}()
+	lines := bufio.NewScanner(out)
+	if !lines.Scan() {
+		cancel()
+		t.Fatalf("dev did not get ready: %v", <-ended)
+	}
+	url = strings.TrimPrefix(lines.Text(), "ready ")
+	go io.Copy(io.Discard, out) // ends when dev does
+	return url, func() {
+		cancel()
+		if err := <-ended; err != nil {
+			t.Errorf("dev: %v", err)
+		}
+	}
+}
+
+// runHere runs one command in this process.
+func runHere(stdin string, args ...string) (code int, stdout, stderr string) {
+	var out, err bytes.Buffer
+	code = run(context.Background(), args, streams{strings.NewReader(stdin), &out, &err})
+	return code, out.String(), err.String()
+}
+
+func TestDevWithTLS(t *testing.T) {
+	ca := filepath.Join(t.TempDir(), "ca.pem")
+	url, stop := startDev(t, "--token", "s3cret-token", "--tls", "--ca-out", ca, "--people", "1")
+	defer stop()
+	code, stdout, stderr := runHere("s3cret-token\n", "--addr", url, "--cacert", ca, "--token-file", "-", "schema", "show")
+	if code != 0 || !strings.Contains(stdout, "display_name") {
+		t.Errorf("with the certificate: %d %s %s", code, stdout, stderr)
+	}
+	code, _, stderr = runHere("s3cret-token\n", "--addr", url, "--token-file", "-", "schema", "show")
+	if code != 1 || !strings.Contains(stderr, "CA certificate") || strings.Contains(stderr, "s3cret") {
+		t.Errorf("without: %d %s", code, stderr)
+	}
+}
+
+func TestDevRefuses(t *testing.T) {
+	taken, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer taken.Close()
+	for _, test := range []struct {
+		args string
+		code int
+		want string
+	}{
+		{"--nodes 3", 2, "one process runs one node so far"},
+		{"--listen 0.0.0.0:8200", 2, "add --tls"},
+		{"--listen nonsense", 2, "want HOST:PORT"},
+		{"--memory-limit 4", 2, "such as 512MiB"},
+		{"--memory-lock maybe", 2, "auto"},
+		{"--people -1", 2, "negative"},
+		{"--token caf\u00e9", 2, "--token"},
+		{"--token-file /nonexistent", 1, "read token"},
+		{"--listen " + taken.Addr().String(), 1, "another address"},
+		{"extra", 2, "unknown command"},
+		{"--what", 2, "unknown flag"},
+	} {
+		code, _, stderr := runHere("", append([]string{"dev"}, strings.Fields(test.args)...)...)
+		if code != test.code || !strings.Contains(stderr, test.want) {
+			t.Errorf("dev %s: %d %s, want %d and %q", test.args, code, stderr, test.code, test.want)
+		}
+	}
+}

@@ -1,0 +1,97 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"cloakroom"
+	"cloakroom/client"
+	"cloakroom/client/clienttest"
+	"cloakroom/cmd/cloakroom/importer"
+)
+
+func TestExitCodes(t *testing.T) {
+	for _, test := range []struct {
+		err  error
+		code int
+		hint string
+	}{
+		{nil, 0, ""},
+		{usagef("wrong: %w", cloakroom.ErrMalformedID), 2, "--help"},
+		{cloakroom.ErrSealed, 3, "unseal"},
+		{cloakroom.ErrUnavailable, 3, "try again later"},
+		{fmt.Errorf("deposit: %w", &client.Problem{Type: "/problems/memory-full", Status: 503}), 3, "--memory-limit"},
+		{cloakroom.ErrOutcomeUnknown, 1, "safe"},
+		{importer.ErrRejected, 1, "Correct the rows"},
+		{context.Canceled, 1, "goes on where it was"},
+		{errors.New("something else"), 1, ""},
+	} {
+		var stderr strings.Builder
+		a := &app{streams: streams{err: &stderr}}
+		if code := a.report(test.err); code != test.code || !strings.Contains(stderr.String(), test.hint) {
+			t.Errorf("%v: exit code %d, want %d; said %q", test.err, code, test.code, stderr.String())
+		}
+	}
+}
+
+// What a server sends must not drive a terminal.
+func TestNoEscapesReachTheTerminal(t *testing.T) {
+	var stderr, stdout strings.Builder
+	a := &app{streams: streams{out: &stdout, err: &stderr}}
+	a.report(&client.Problem{Status: 400, Detail: "a\x1b[31mb", Faults: []client.Fault{{Item: 3, Field: "\x1b[2J", Reason: "x"}}})
+	if err := table(&stdout, [][]string{{"a\x1b[31m", "b\nc"}}); err != nil {
+		t.Fatal(err)
+	}
+	if text := stderr.String() + stdout.String(); strings.Contains(text, "\x1b") || !strings.Contains(text, "item 3") {
+		t.Errorf("got %q", text)
+	}
+}
+
+func TestFlattenKeepsTheOrder(t *testing.T) {
+	rows, err := flatten([]byte(`{"b":{"x":1,"a":[true,{"n":null}]},"a":"t"}`))
+	if got := fmt.Sprint(rows); err != nil || got != "[[b.x 1] [b.a.0 true] [b.a.1.n null] [a t]]" {
+		t.Errorf("got %s, %v", got, err)
+	}
+	if _, err := flatten([]byte(`{"a":`)); err == nil {
+		t.Error("a torn document is taken")
+	}
+}
+
+// Some ids can't be answered: the others are printed, and the code says to
+// come back.
+func TestResolveUnavailable(t *testing.T) {
+	server := clienttest.Start(t)
+	const there, away = "00000000-0000-4000-8000-00000000000a", "00000000-0000-4000-8000-00000000000b"
+	server.Hook(func(w http.ResponseWriter, _ *http.Request) bool {
+		fmt.Fprintf(w, `{"subjects":{%q:{"display_name":"Ada"}},"missing":[],"unavailable":[%q]}`, there, away)
+		return true
+	})
+	code, stdout, stderr := runHere("", "--addr", server.URL, "resolve", "--field", "display_name", there, away)
+	if code != 3 || !strings.Contains(stdout, "Ada") || !strings.Contains(stderr, "1 of 2 ids") {
+		t.Errorf("%d %s %s", code, stdout, stderr)
+	}
+}
+
+// An erasure that fails does not keep the others from being erased.
+func TestEraseGoesOn(t *testing.T) {
+	server := clienttest.Start(t)
+	token := filepath.Join(t.TempDir(), "token")
+	if err := os.WriteFile(token, []byte(clienttest.Token), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	args := []string{"--addr", server.URL, "--token-file", token}
+	const there, away = "00000000-0000-4000-8000-00000000000a", "00000000-0000-4000-8000-00000000000b"
+	if code, _, stderr := runHere(`{"display_name":"Ada"}`, append(args, "deposit", "--id", there)...); code != 0 {
+		t.Fatal(stderr)
+	}
+	code, stdout, stderr := runHere(away+"\n"+there+"\n", append(args, "erase")...)
+	if code != 1 || strings.Count(stdout, "erased_at") != 1 || !strings.Contains(stderr, "id number 1") {
+		t.Errorf("%d %s %s", code, stdout, stderr)
+	}
+}
