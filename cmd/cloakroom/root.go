@@ -70,7 +70,11 @@ func (a *app) client() (*client.Client, error) {
 		}
 		cfg.Token = token
 	}
-	return client.New(cfg)
+	server, err := client.New(cfg)
+	if err != nil {
+		return nil, usage(err)
+	}
+	return server, nil
 }
 
 func (a *app) readToken() (client.Token, error) {
