@@ -90,12 +90,12 @@ func (r *recorder) record(c *command.Command) {
 	}
 }
 
-func (r *recorder) Read(tokens []cloakroom.Token, dst *command.Records) {
+func (r *recorder) Read(tokens []cloakroom.Token, spans []command.Span, dst *command.Records) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	for _, t := range tokens {
+	for i, t := range tokens {
 		rec := r.stored[t]
-		dst.Spans = append(dst.Spans, command.Span{Off: uint32(len(dst.Buf)), Len: uint32(len(rec))})
+		spans[i] = command.Span{Off: uint32(len(dst.Buf)), Len: uint32(len(rec))}
 		dst.Buf = append(dst.Buf, rec...)
 	}
 }

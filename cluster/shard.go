@@ -17,8 +17,8 @@ import (
 type Machine interface {
 	// Apply carries out an opened batch and appends one result per item.
 	Apply(index uint64, batch []byte, results []command.Result) ([]command.Result, error)
-	// Read appends one span per token; it may run beside Apply.
-	Read(tokens []cloakroom.Token, dst *command.Records)
+	// Read fills one span per token; it may run beside Apply.
+	Read(tokens []cloakroom.Token, spans []command.Span, dst *command.Records)
 	Snapshot() (replica.View, error)
 	Restore(r io.Reader) error
 }

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"cloakroom"
+	"cloakroom/cluster/command"
 	"cloakroom/cluster/replica"
 	"cloakroom/cluster/state"
 )
@@ -31,6 +32,12 @@ func (m stateMachine) Snapshot() (replica.View, error) {
 		return nil, err
 	}
 	return view, nil
+}
+
+// Read implements [Machine].
+func (m stateMachine) Read(tokens []cloakroom.Token, spans []command.Span, dst *command.Records) {
+	share := [1]state.Share{{Machine: m.Machine, Tokens: tokens, Spans: spans}}
+	state.ReadShares(share[:], dst)
 }
 
 // Count returns how many subjects live in the shard, how many marks of erased

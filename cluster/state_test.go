@@ -108,7 +108,7 @@ func TestStateOutlivesItsLog(t *testing.T) {
 		t.Fatal(err)
 	}
 	var got command.Records
-	copied.Read([]cloakroom.Token{subject(7, "").Fields[0].Token, subject(serial+1, "").Fields[0].Token}, &got)
+	copied.Machine.Read([]cloakroom.Token{subject(7, "").Fields[0].Token, subject(serial+1, "").Fields[0].Token}, &got)
 	if len(got.At(0)) != 900 || got.At(1) != nil {
 		t.Fatalf("restored: %d bytes and %q", len(got.At(0)), got.At(1))
 	}

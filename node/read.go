@@ -5,6 +5,7 @@ import (
 	"sync"
 
 	"cloakroom"
+	"cloakroom/cluster"
 	"cloakroom/cluster/command"
 	"cloakroom/node/api"
 	"cloakroom/node/audit"
@@ -30,6 +31,7 @@ type read struct {
 	column  []cloakroom.Token // tokens of one field, in the order of ids
 	at      []uint16          // position in ids → position in shard order
 	bounds  [cloakroom.MaxShards + 1]uint16
+	parts   []cluster.Part
 	records command.Records
 	states  []idState
 	found   int
@@ -177,35 +179,33 @@ func (r *read) sortByShard(rules *rules) {
 	}
 }
 
-// fetch reads from each shard what it owns. Ids of a shard that cannot answer
-// are unreachable; only when no shard could is that an error.
+// fetch reads from all shards at once. Ids of a shard that cannot answer are
+// unreachable; only when no shard could is that an error.
 func (n *Node) fetch(ctx context.Context, r *read, req *api.Request) error {
-	r.records.Reset()
 	r.states = grow(r.states, len(r.ids))
 	clear(r.states)
-	reached := false
-	var failed error
+	r.records.Reset()
+	spans := r.records.Extend(len(r.tokens))
+	r.parts = r.parts[:0]
 	for s := range r.caller.rules.view.Shards {
-		from, to := int(r.bounds[s]), int(r.bounds[s+1])
-		if from == to {
-			continue
-		}
-		tokens := r.tokens[from*r.columns : to*r.columns]
-		err := n.cluster.Read(ctx, cloakroom.ShardID(s), req.Level, cloakroom.Index{}, tokens, &r.records)
-		if err == nil {
-			reached = true
-			continue
-		}
-		failed = err
-		for len(r.records.Spans) < to*r.columns {
-			r.records.Spans = append(r.records.Spans, command.Span{})
-		}
-		for _, i := range r.order[from:to] {
-			r.states[i] = unreachable
+		from, to := int(r.bounds[s])*r.columns, int(r.bounds[s+1])*r.columns
+		if from < to {
+			r.parts = append(r.parts, cluster.Part{
+				Shard: cloakroom.ShardID(s), Tokens: r.tokens[from:to], Spans: spans[from:to]})
 		}
 	}
-	if !reached && failed != nil {
-		return failed
+	n.cluster.ReadParts(ctx, req.Level, cloakroom.Index{}, r.parts, &r.records)
+	failed := 0
+	for i := range r.parts {
+		if p := &r.parts[i]; p.Err != nil {
+			failed++
+			for _, at := range r.order[r.bounds[p.Shard]:r.bounds[p.Shard+1]] {
+				r.states[at] = unreachable
+			}
+		}
+	}
+	if failed > 0 && failed == len(r.parts) {
+		return r.parts[0].Err
 	}
 	return nil
 }

@@ -1,5 +1,7 @@
 package command
 
+import "slices"
+
 // Records is what a read copied out of one or more shards: sealed records, one
 // span for each token asked, in the order asked. Reads append, so that one
 // Records serves all shards of a request; [Records.Reset] readies it for the
@@ -19,6 +21,14 @@ type Span struct{ Off, Len uint32 }
 // Reset forgets all records and keeps the memory.
 func (r *Records) Reset() {
 	r.Buf, r.Spans, r.Time = r.Buf[:0], r.Spans[:0], 0
+}
+
+// Extend appends n empty spans and returns them.
+func (r *Records) Extend(n int) []Span {
+	from := len(r.Spans)
+	r.Spans = slices.Grow(r.Spans, n)[:from+n]
+	clear(r.Spans[from:])
+	return r.Spans[from:]
 }
 
 // At returns the record for the i-th token asked since the last reset, nil if

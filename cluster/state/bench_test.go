@@ -73,12 +73,16 @@ func BenchmarkRead100(b *testing.B) {
 				}
 			}
 			var dst command.Records
+			shares := make([]Share, shards)
 			b.ReportAllocs()
 			for i := 0; b.Loop(); i++ {
 				dst.Reset()
+				spans := dst.Extend(100)
 				for s, tokens := range requests[i%pages] {
-					machines[s].Read(tokens, &dst)
+					shares[s] = Share{machines[s], tokens, spans[:len(tokens)]}
+					spans = spans[len(tokens):]
 				}
+				ReadShares(shares, &dst)
 			}
 			if len(dst.Buf) != 100*nameRecord {
 				b.Fatalf("read %d bytes, want %d", len(dst.Buf), 100*nameRecord)

@@ -10,61 +10,103 @@ import (
 )
 
 // readStage is how many tokens go through the stages of a read together.
-const readStage = 64
+const readStage = 128
+
+// Share is one machine's part of a read: where span i goes that tells of the
+// record of token i.
+type Share struct {
+	Machine *Machine
+	Tokens  []cloakroom.Token
+	Spans   []command.Span // as many as tokens
+}
 
 // Read appends, for each token, a span to dst and the sealed record's bytes,
 // if there is one. Expired records are among them: the reader hides them by
 // dst.Time. It allocates nothing once dst is large enough.
+func (m *Machine) Read(tokens []cloakroom.Token, dst *command.Records) {
+	share := [1]Share{{m, tokens, dst.Extend(len(tokens))}}
+	ReadShares(share[:], dst)
+}
+
+// ReadShares is Read over several machines of one process at once, which is
+// twice as fast as one after the other for a page of 100 tokens over 16 shards
+// (BenchmarkRead100). All callers give machines in the same order, each
+// machine once: their locks are held together, and a writer that waits between
+// two readers who took them in different orders would stop all three.
 //
 // Tokens go in stages (first all buckets, then all slots, then all copies), so
 // that the cache misses of a stage overlap: that is most of the time.
-func (m *Machine) Read(tokens []cloakroom.Token, dst *command.Records) {
-	m.mu.RLock()
-	defer m.mu.RUnlock()
-	for len(tokens) > 0 {
-		n := min(len(tokens), readStage)
-		m.readStaged(tokens[:n], dst)
-		tokens = tokens[n:]
+func ReadShares(shares []Share, dst *command.Records) {
+	for i := range shares {
+		shares[i].Machine.mu.RLock()
 	}
-	dst.Time = max(dst.Time, m.time)
+	var r stages
+	for i := range shares {
+		share := &shares[i]
+		for j := range share.Tokens {
+			if r.n == readStage {
+				r.finish(dst)
+			}
+			r.begin(share.Machine, &share.Tokens[j], &share.Spans[j])
+		}
+		dst.Time = max(dst.Time, share.Machine.time)
+	}
+	r.finish(dst)
+	for i := range shares {
+		shares[i].Machine.mu.RUnlock()
+	}
 }
 
 // finding is where a token stands on its way through the stages.
 type finding struct {
-	bucket *bucket       // nil: the token is not there
-	ref    securemem.Ref // 0: no candidate
-	mark   mark
+	machine *Machine
+	token   *cloakroom.Token
+	span    *command.Span
+	bucket  *bucket       // nil: the token is not there
+	ref     securemem.Ref // 0: no candidate
+	mark    mark
 }
 
-func (m *Machine) readStaged(tokens []cloakroom.Token, dst *command.Records) {
-	var findings [readStage]finding
-	touch := byte(0)
-	for i := range tokens {
-		k := newKey(&tokens[i])
-		s := m.index.segment(k.prefix)
-		b := s.bucket(s.first(k.hash))
-		findings[i].bucket = b
-		touch |= b.tag(0)
+// stages are the tokens that go together.
+type stages struct {
+	findings [readStage]finding
+	n        int
+	touch    byte // of all lines touched, so that the loads are made
+}
+
+// begin takes a token into the first stage and touches its bucket.
+func (r *stages) begin(m *Machine, token *cloakroom.Token, span *command.Span) {
+	k := newKey(token)
+	s := m.index.segment(k.prefix)
+	b := s.bucket(s.first(k.hash))
+	r.touch |= b.tag(0)
+	r.findings[r.n] = finding{machine: m, token: token, span: span, bucket: b}
+	r.n++
+}
+
+// finish takes all tokens through the other stages.
+func (r *stages) finish(dst *command.Records) {
+	for i := range r.findings[:r.n] {
+		r.touch |= r.findings[i].candidate()
 	}
-	for i := range tokens {
-		touch |= m.candidate(&findings[i], &tokens[i])
+	runtime.KeepAlive(r.touch)
+	for i := range r.findings[:r.n] {
+		r.findings[i].copyRecord(dst)
 	}
-	runtime.KeepAlive(touch) // the loads are there to warm the cache
-	for i := range tokens {
-		m.copyRecord(&findings[i], &tokens[i], dst)
-	}
+	r.n = 0
 }
 
 // candidate finds the first entry of the bucket with the token's tag and
 // touches both ends of its slot.
-func (m *Machine) candidate(f *finding, token *cloakroom.Token) byte {
-	match := f.bucket.match(tag(token))
+func (f *finding) candidate() byte {
+	m := f.machine
+	match := f.bucket.match(tag(f.token))
 	if match == 0 {
 		if f.bucket.strays() == 0 {
 			f.bucket = nil
 			return 0
 		}
-		k := newKey(token)
+		k := newKey(f.token)
 		s := m.index.segment(k.prefix)
 		return s.bucket(s.second(k.hash)).tag(0)
 	}
@@ -77,9 +119,10 @@ func (m *Machine) candidate(f *finding, token *cloakroom.Token) byte {
 	return slot[0] | slot[len(slot)-1]
 }
 
-// copyRecord appends the record of a token, looking again if the candidate is
+// copyRecord copies the record of a token out, looking again if the candidate is
 // another's (1 in 20) or the token lives in its second bucket.
-func (m *Machine) copyRecord(f *finding, token *cloakroom.Token, dst *command.Records) {
+func (f *finding) copyRecord(dst *command.Records) {
+	m, token := f.machine, f.token
 	var slot []byte
 	mark := f.mark
 	if f.ref != 0 {
@@ -94,10 +137,10 @@ func (m *Machine) copyRecord(f *finding, token *cloakroom.Token, dst *command.Re
 		}
 	}
 	if slot == nil {
-		dst.Spans = append(dst.Spans, command.Span{})
+		*f.span = command.Span{}
 		return
 	}
 	record := slotRecord(slot, mark)
-	dst.Spans = append(dst.Spans, command.Span{Off: uint32(len(dst.Buf)), Len: uint32(len(record))})
+	*f.span = command.Span{Off: uint32(len(dst.Buf)), Len: uint32(len(record))}
 	dst.Buf = append(dst.Buf, record...)
 }
