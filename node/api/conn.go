@@ -24,6 +24,7 @@ var errNotGuarded = errors.New("only a guarded payload is written")
 type conn struct {
 	net.Conn          // a socket, or a tls.Conn
 	below    *records // below TLS, or nil
+	socket   *socket  // at the bottom
 	server   *Server
 
 	reader  []byte // net/http's read buffer, learnt at the first Read
@@ -124,6 +125,9 @@ func (c *conn) ReadFrom(src io.Reader) (int64, error) {
 // parsed from it afterwards.
 func (c *conn) wipe() {
 	clear(c.reader)
+	if c.socket != nil {
+		c.socket.ahead.drop()
+	}
 	if c.below != nil {
 		c.below.wipe()
 	}
@@ -163,10 +167,7 @@ func (c *conn) drainAway() {
 	if c.CloseWrite() != nil {
 		return
 	}
-	raw := c.Conn
-	if c.below != nil {
-		raw = c.below.Conn
-	}
+	raw := c.socket
 	raw.SetReadDeadline(time.Now().Add(lingerTime)) //nolint:errcheck // a failed Read ends the loop
 	var drop [4 << 10]byte
 	for read := 0; read < lingerBytes; {

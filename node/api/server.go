@@ -194,12 +194,13 @@ func (s *Server) admit(raw net.Conn) net.Conn {
 		s.turnAway(raw)
 		return nil
 	}
-	low := newSocket(raw)
+	c.socket = newSocket(raw)
 	if s.tls == nil {
-		c.Conn = low
+		c.socket.ahead.attach(raw)
+		c.Conn = c.socket
 		return c
 	}
-	c.below = &records{Conn: low}
+	c.below = &records{Conn: c.socket} // reads ahead by itself
 	secure := tls.Server(c.below, s.tls)
 	c.Conn = secure
 	return secureConn{c, secure}

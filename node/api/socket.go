@@ -21,6 +21,8 @@ type socket struct {
 
 	readWant, writeWant   atomic.Int64 // ns since base, 0: none
 	readArmed, writeArmed int64        // what the poller was told; of the goroutine that reads, or writes
+
+	ahead ahead
 }
 
 func newSocket(c net.Conn) *socket { return &socket{Conn: c, base: time.Now()} }
@@ -63,7 +65,7 @@ func (s *socket) Read(p []byte) (int, error) {
 		if want != 0 && (s.readArmed == 0 || want < s.readArmed) {
 			s.armRead(want)
 		}
-		n, err := s.Conn.Read(p)
+		n, err := s.ahead.read(s.Conn, p)
 		if err == nil || n > 0 || s.readArmed == want || !errors.Is(err, os.ErrDeadlineExceeded) {
 			return n, err
 		}
