@@ -2,6 +2,9 @@ package cluster
 
 import "cloakroom/cluster/replica"
 
+// GroupStatus is where one replica of a group stands.
+type GroupStatus = replica.Status
+
 // Status is what an operator sees of the groups of this process.
 type Status struct {
 	Ready     bool // every group leads and none is parked

@@ -200,3 +200,26 @@ func TestDepositsFromManyCallersAreAllThere(t *testing.T) {
 		}
 	}
 }
+
+func TestStatusAndReadiness(t *testing.T) {
+	h := open(t, func(cfg *node.Config) { cfg.Shards = 3 })
+	h.deposit(ada)
+	var s struct {
+		Ready    bool
+		Subjects int
+		Memory   struct{ Backend string }
+		Shards   []struct {
+			Leading   bool
+			Tolerates int
+		}
+	}
+	h.call("GET", "/v1/sys/status", "").want(t, 200, "").decode(t, &s)
+	if !s.Ready || s.Subjects != 1 || s.Memory.Backend == "" || len(s.Shards) != 3 || !s.Shards[2].Leading {
+		t.Errorf("status: got %+v", s)
+	}
+	h.call("GET", "/readyz", "").want(t, 200, "")
+	if got := h.call("GET", "/readyz?verbose", "").want(t, 200, ""); !strings.Contains(got.body, `"tolerates":0`) {
+		t.Error("the verbose readiness does not tell what each shard tolerates")
+	}
+	h.call("GET", "/livez", "").want(t, 200, "")
+}

@@ -216,7 +216,10 @@ func (n *Node) Ready(verbose bool) ([]byte, error) {
 	if !verbose {
 		return nil, nil
 	}
-	return mustJSON(n.cluster.Status()), nil
+	return mustJSON(struct {
+		Ready bool `json:"ready"`
+		groupsStatus
+	}{true, n.groups()}), nil
 }
 
 // closeWait is how long requests under way have to end.
