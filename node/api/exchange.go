@@ -83,7 +83,7 @@ func (x *exchange) serve() error {
 	}
 	if x.server.closing.Load() {
 		x.last = true
-		return cloakroom.ErrStarting
+		return cloakroom.ErrUnavailable
 	}
 	call, err := x.findCall()
 	if err != nil {
