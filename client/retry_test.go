@@ -8,7 +8,9 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -182,5 +184,35 @@ func TestCACert(t *testing.T) {
 			t.Errorf("error does not say what to do: %v", err)
 		}
 		c.Close()
+	}
+}
+
+// lateTransport answers at once and lets go of the request body afterwards, as
+// net/http may.
+type lateTransport struct{ released atomic.Bool }
+
+func (l *lateTransport) RoundTrip(req *http.Request) (*http.Response, error) {
+	go func() { // ends by itself
+		for range 1000 {
+			runtime.Gosched()
+		}
+		l.released.Store(true)
+		req.Body.Close()
+	}()
+	return &http.Response{StatusCode: 413, Header: http.Header{}, Body: http.NoBody}, nil
+}
+
+// An importer uses the memory of a body again as soon as a call returns.
+func TestBodyIsLetGoOf(t *testing.T) {
+	late := &lateTransport{}
+	c, err := client.New(client.Config{Addr: "127.0.0.1:1", Transport: late})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := deposit(t.Context(), c); !errors.Is(err, cloakroom.ErrTooLarge) {
+		t.Fatal(err)
+	}
+	if !late.released.Load() {
+		t.Error("the call returned while the body was in use")
 	}
 }

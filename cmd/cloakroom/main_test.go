@@ -76,14 +76,14 @@ func setID(ts *testscript.TestScript, _ bool, args []string) {
 }
 
 // startDev runs dev on a free port until stop, and waits for its ready line.
-func startDev(t *testing.T, args ...string) (url string, stop func()) {
+func startDev(t testing.TB, args ...string) (url string, stop func()) {
 	t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
 	out, in := io.Pipe()
 	var stderr bytes.Buffer
 	a := &app{streams: streams{strings.NewReader(""), in, &stderr}, keepDumpable: true}
 	root := a.root()
-	root.SetArgs(append([]string{"dev", "--listen", "127.0.0.1:0", "--memory-limit", "64MiB"}, args...))
+	root.SetArgs(append([]string{"dev", "--listen", "127.0.0.1:0", "--memory-limit", "1GiB"}, args...))
 	ended := make(chan error, 1)
 	go func() { // ends with cancel
 		err := root.ExecuteContext(ctx)

@@ -332,19 +332,19 @@ func TestTooLargeIsHalved(t *testing.T) {
 		t.Errorf("rejected %q", b.rejected)
 	}
 	b = newBench(t)
-	b.server.LimitBody(700)
+	b.server.LimitBody(500)
 	b.change = func(cfg *importer.Config) { cfg.Parallel = 1 }
 	if _, err := b.run(t.Context(), people(200), ""); err != nil {
 		t.Fatal(err)
 	}
 	refused := 0
 	for _, r := range b.server.Requests() {
-		if len(r.Body) > 700 {
+		if len(r.Body) > 500 {
 			refused++
 		}
 	}
-	if refused > 3 {
-		t.Errorf("%d bodies were too large: nothing was learnt from the first", refused)
+	if refused < 1 || refused > 3 {
+		t.Errorf("%d bodies were too large: want a few, to learn from", refused)
 	}
 }
 
