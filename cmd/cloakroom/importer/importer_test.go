@@ -499,3 +499,15 @@ func TestConfigFaults(t *testing.T) {
 		}
 	}
 }
+
+// A refusal that names no row of the batch is no reason to send it for ever.
+func TestFaultsOfNobody(t *testing.T) {
+	b := newBench(t)
+	b.server.Hook(func(w http.ResponseWriter, _ *http.Request) bool {
+		clienttest.Problem(w, http.StatusUnprocessableEntity, "schema", map[string]any{"item": 99, "reason": "x"}, map[string]any{"reason": "y"})
+		return true
+	})
+	if _, err := b.run(t.Context(), people(5), "key no"); !errors.Is(err, cloakroom.ErrSchema) || len(b.rejected) != 0 {
+		t.Errorf("got %v, rejected %q", err, b.rejected)
+	}
+}
