@@ -3,6 +3,7 @@ package node
 import (
 	"net/http"
 	"strconv"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
@@ -123,11 +124,48 @@ func oneIf(b bool) float64 {
 	return 0
 }
 
+// requestMetrics are the metrics that requests feed as they end.
+type requestMetrics struct {
+	seconds *prometheus.HistogramVec
+	total   *prometheus.CounterVec
+}
+
+// requestBuckets are in seconds, four to a power of ten where answers lie.
+var requestBuckets = []float64{25e-6, 50e-6, 75e-6, 100e-6, 150e-6, 200e-6, 300e-6, 400e-6, 500e-6, 750e-6,
+	1e-3, 1.5e-3, 2.5e-3, 5e-3, 10e-3, 25e-3, 50e-3, 100e-3, 250e-3, 1, 2.5, 10}
+
+func newRequestMetrics() requestMetrics {
+	return requestMetrics{
+		seconds: prometheus.NewHistogramVec(prometheus.HistogramOpts{
+			Name: "cloakroom_request_seconds", Buckets: requestBuckets,
+			Help: "Time from the header of a request to the last byte of its answer.",
+		}, []string{"route"}),
+		total: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "cloakroom_requests_total", Help: "Requests answered, by status.",
+		}, []string{"route", "status"}),
+	}
+}
+
+// observe takes in one answered request.
+func (m *requestMetrics) observe(route string, status int, took time.Duration) {
+	m.seconds.WithLabelValues(route).Observe(took.Seconds())
+	m.total.WithLabelValues(route, statusText(status)).Inc()
+}
+
+// statusText is the status in digits; 200, by far the most frequent, without
+// making a string.
+func statusText(status int) string {
+	if status == http.StatusOK {
+		return "200"
+	}
+	return strconv.Itoa(status)
+}
+
 // newRegistry returns a registry of this node's own: go-metrics and the
 // default registry are process-wide and would mix the nodes of one process.
 func (n *Node) newRegistry() *prometheus.Registry {
 	r := prometheus.NewRegistry()
-	r.MustRegister(collector{n})
+	r.MustRegister(collector{n}, n.requests.seconds, n.requests.total)
 	return r
 }
 

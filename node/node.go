@@ -38,6 +38,7 @@ type Node struct {
 	server  *api.Server
 
 	credentials *credentials
+	requests    requestMetrics
 	registry    *prometheus.Registry
 	rules       atomic.Pointer[rules]
 	reads       reads
@@ -180,6 +181,7 @@ func (n *Node) warm() error {
 }
 
 func (n *Node) finish(context.Context, directory.ID) error {
+	n.requests = newRequestMetrics()
 	n.registry = n.newRegistry()
 	n.sweeper = n.startSweeper()
 	if !n.cfg.KeepDumpable {
@@ -199,6 +201,7 @@ func (n *Node) Serve(listener net.Listener) error {
 	server, err := api.New(api.Config{
 		Service: n, Pool: n.memory.Pool(), Listener: listener, TLS: n.cfg.TLS,
 		Limits: n.cfg.Limits, Logger: n.cfg.Logger, Fixed: n.cfg.Fixed,
+		Observe: n.requests.observe,
 	})
 	if err != nil {
 		return err

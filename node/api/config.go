@@ -5,6 +5,7 @@ import (
 	"errors"
 	"log/slog"
 	"net"
+	"time"
 
 	"cloakroom/securemem"
 )
@@ -18,6 +19,10 @@ type Config struct {
 	TLS      *tls.Config     // nil: no TLS; cloned
 	Limits   Limits
 	Logger   *slog.Logger // nil: no log
+
+	// Observe is told of every call that was answered: its name, the status,
+	// and the time from its header to the last byte written. nil: nobody.
+	Observe func(call string, status int, took time.Duration)
 
 	// Fixed is for the bench only: when it returns bytes, the body is read
 	// and thrown away and the bytes are the answer, without authentication,

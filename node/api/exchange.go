@@ -19,6 +19,8 @@ type exchange struct {
 	w      http.ResponseWriter
 	r      *http.Request
 	start  time.Time
+	call   *call // nil: none was found
+	answer int   // status of the answer
 	ctx    *deadline
 
 	req     Request
@@ -85,14 +87,14 @@ func (x *exchange) serve() error {
 		x.last = true
 		return cloakroom.ErrUnavailable
 	}
-	call, err := x.findCall()
-	if err != nil {
+	var err error
+	if x.call, err = x.findCall(); err != nil {
 		return err
 	}
-	if err := x.prepare(call); err != nil {
+	if err := x.prepare(x.call); err != nil {
 		return err
 	}
-	return call.serve(x)
+	return x.call.serve(x)
 }
 
 // prepare does what calls have in common before the body is read: who calls,
@@ -159,10 +161,18 @@ func (x *exchange) end() {
 	if x.last {
 		c.retire()
 	}
+	x.observe()
 	x.reset()
 	s.exchanges.Put(x)
 	s.inFlight.Add(-1)
 	c.serving = false
+}
+
+// observe tells how long a call took, from its header to its answer.
+func (x *exchange) observe() {
+	if x.server.observe != nil && x.call != nil {
+		x.server.observe(x.call.name, x.answer, time.Since(x.start))
+	}
 }
 
 // reset forgets everything but the memory for positions and ids.
@@ -175,6 +185,7 @@ func (x *exchange) reset() {
 		d.fields = nil
 	}
 	x.conn, x.w, x.r, x.ctx = nil, nil, nil, nil
+	x.call, x.answer = nil, 0
 	x.req = Request{ReplyIndex: x.req.ReplyIndex[:0]}
 	x.query, x.subject = Query{}, Deposit{}
 	x.body, x.spare = nil, nil

@@ -7,6 +7,7 @@ import (
 
 // call is one method of one resource.
 type call struct {
+	name   string // in metrics
 	serve  func(*exchange) error
 	body   int  // largest body in bytes, 0: none
 	write  bool // takes Idempotency-Key and If-Match
@@ -24,34 +25,34 @@ type resource struct {
 // shapes, and nothing allocated per request.
 var (
 	resolveResource = resource{
-		post:  &call{serve: (*exchange).resolve, body: MaxResolveBytes},
+		post:  &call{name: "resolve", serve: (*exchange).resolve, body: MaxResolveBytes},
 		allow: []string{"POST"},
 	}
 	subjectsResource = resource{
-		post:  &call{serve: (*exchange).deposit, body: MaxSubjectBody, write: true},
+		post:  &call{name: "deposit", serve: (*exchange).deposit, body: MaxSubjectBody, write: true},
 		allow: []string{"POST"},
 	}
 	batchResource = resource{
-		post:  &call{serve: (*exchange).depositBatch, body: MaxBatchBody, write: true},
+		post:  &call{name: "deposit-batch", serve: (*exchange).depositBatch, body: MaxBatchBody, write: true},
 		allow: []string{"POST"},
 	}
 	subjectResource = resource{
-		get:    &call{serve: (*exchange).get, query: true},
-		put:    &call{serve: (*exchange).put, body: MaxSubjectBody, write: true},
-		patch:  &call{serve: (*exchange).patch, body: MaxSubjectBody, write: true},
-		delete: &call{serve: (*exchange).erase, write: true},
+		get:    &call{name: "get", serve: (*exchange).get, query: true},
+		put:    &call{name: "put", serve: (*exchange).put, body: MaxSubjectBody, write: true},
+		patch:  &call{name: "patch", serve: (*exchange).patch, body: MaxSubjectBody, write: true},
+		delete: &call{name: "erase", serve: (*exchange).erase, write: true},
 		allow:  []string{"DELETE, GET, PATCH, PUT"},
 	}
 	schemaResource = resource{
-		get:   &call{serve: (*exchange).schema},
-		put:   &call{serve: (*exchange).setSchema, body: MaxSchemaBody, write: true},
+		get:   &call{name: "schema-read", serve: (*exchange).schema},
+		put:   &call{name: "schema-write", serve: (*exchange).setSchema, body: MaxSchemaBody, write: true},
 		allow: []string{"GET, PUT"},
 	}
-	keysResource    = reader(&call{serve: (*exchange).keys, public: true})
-	statusResource  = reader(&call{serve: (*exchange).status})
-	livezResource   = reader(&call{serve: (*exchange).livez, public: true})
-	readyzResource  = reader(&call{serve: (*exchange).readyz, public: true, query: true})
-	metricsResource = reader(&call{serve: (*exchange).metrics})
+	keysResource    = reader(&call{name: "keys", serve: (*exchange).keys, public: true})
+	statusResource  = reader(&call{name: "status", serve: (*exchange).status})
+	livezResource   = reader(&call{name: "livez", serve: (*exchange).livez, public: true})
+	readyzResource  = reader(&call{name: "readyz", serve: (*exchange).readyz, public: true, query: true})
+	metricsResource = reader(&call{name: "metrics", serve: (*exchange).metrics})
 )
 
 func reader(get *call) resource { return resource{get: get, allow: []string{"GET"}} }

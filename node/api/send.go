@@ -24,7 +24,7 @@ var (
 // to the socket. buf has headroom in front. Other headers are set before.
 func (x *exchange) send(status int, contentType []string, buf []byte) error {
 	x.settle()
-	x.sent = true
+	x.sent, x.answer = true, status
 	h := x.w.Header()
 	x.length[0] = strconv.Itoa(len(buf) - headroom)
 	h["Content-Type"] = contentType

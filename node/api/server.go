@@ -23,6 +23,7 @@ type Server struct {
 	limits  Limits
 	tls     *tls.Config
 	log     *slog.Logger
+	observe func(call string, status int, took time.Duration)
 	fixed   func(method, path string) []byte
 
 	listener  net.Listener
@@ -60,6 +61,7 @@ func New(cfg Config) (*Server, error) {
 		limits:   cfg.Limits,
 		tls:      cfg.TLS,
 		log:      cfg.Logger,
+		observe:  cfg.Observe,
 		fixed:    cfg.Fixed,
 		listener: cfg.Listener,
 		conns:    make(map[*conn]struct{}),
