@@ -4,6 +4,7 @@ import (
 	"net/http"
 
 	"cloakroom"
+	"cloakroom/securemem"
 )
 
 // deposit serves POST /v1/subjects.
@@ -11,7 +12,7 @@ func (x *exchange) deposit() error {
 	if x.req.HasIfMatch {
 		return malformed("header If-Match is not for a new subject")
 	}
-	if err := x.decoder.deposit(x.req.Body, &x.subject); err != nil {
+	if err := x.decodeDeposit(); err != nil {
 		return err
 	}
 	done, err := x.server.service.Deposit(x.ctx, &x.req, &x.subject)
@@ -21,13 +22,20 @@ func (x *exchange) deposit() error {
 	return x.sendDeposited(http.StatusCreated, &done)
 }
 
+// decodeDeposit reads the body into x.subject. Like every decoding of values it
+// runs in [securemem.Do], which wipes the registers that copied them.
+func (x *exchange) decodeDeposit() (err error) {
+	securemem.Do(func() { err = x.decoder.deposit(x.req.Body, &x.subject) })
+	return err
+}
+
 // put serves PUT /v1/subjects/{id}.
 func (x *exchange) put() error {
 	id, err := cloakroom.ParsePseudonym(bytesOf(x.id))
 	if err != nil {
 		return err
 	}
-	if err := x.decoder.deposit(x.req.Body, &x.subject); err != nil {
+	if err := x.decodeDeposit(); err != nil {
 		return err
 	}
 	done, err := x.server.service.Put(x.ctx, &x.req, id, &x.subject)
@@ -47,7 +55,8 @@ func (x *exchange) patch() error {
 	if err != nil {
 		return err
 	}
-	fields, err := x.decoder.patch(x.req.Body)
+	var fields []FieldValue
+	securemem.Do(func() { fields, err = x.decoder.patch(x.req.Body) })
 	if err != nil {
 		return err
 	}
@@ -77,7 +86,9 @@ func (x *exchange) depositBatch() error {
 	if x.req.HasIfMatch {
 		return malformed("header If-Match is not for a batch")
 	}
-	items, err := x.decoder.batch(x.req.Body)
+	var items []Deposit
+	var err error
+	securemem.Do(func() { items, err = x.decoder.batch(x.req.Body) })
 	if err != nil {
 		return err
 	}
