@@ -64,6 +64,7 @@ func fakeCloakroom(args []string) error {
 	token := flags.String("token", "", "")
 	flags.Int("people", 0, "")
 	flags.Int("nodes", 0, "")
+	flags.String("ca-out", "", "")
 	useTLS := flags.Bool("tls", false, "")
 	if err := flags.Parse(args[1:]); err != nil {
 		return err

@@ -44,6 +44,8 @@ type Node struct {
 	reads       reads
 	ready       atomic.Bool
 	served      chan error // what Serve of the front door returned
+
+	hooks // of the dump test; empty in every other build
 }
 
 // New builds a node, makes a new cluster of it, and waits until it leads all
@@ -199,7 +201,7 @@ func (n *Node) finish(context.Context, directory.ID) error {
 // and returns at once. Close ends it.
 func (n *Node) Serve(listener net.Listener) error {
 	server, err := api.New(api.Config{
-		Service: n, Pool: n.memory.Pool(), Listener: listener, TLS: n.cfg.TLS,
+		Service: n.service(), Pool: n.memory.Pool(), Listener: listener, TLS: n.cfg.TLS,
 		Limits: n.cfg.Limits, Logger: n.cfg.Logger, Fixed: n.cfg.Fixed,
 		Observe: n.requests.observe,
 	})

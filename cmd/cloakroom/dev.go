@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"crypto/rand"
 	"crypto/tls"
@@ -24,7 +25,15 @@ type devFlags struct {
 	listen, token, caOut, memoryLock, memoryLimit string
 	nodes, people                                 int
 	tls                                           bool
+	ceiling                                       int
+	hooks                                         devHooks
 }
+
+// Flags that only builds with the tag dumptest have.
+const (
+	dumpTestKeys = "dump-test-keys"
+	dumpTestLeak = "dump-test-leak"
+)
 
 func (a *app) dev() *cobra.Command {
 	var f devFlags
@@ -49,10 +58,20 @@ A token given with --token can be seen by every user of this machine;
 	flags.StringVar(&f.caOut, "ca-out", "cloakroom-dev-ca.pem", "file to write that certificate to, for --cacert")
 	flags.StringVar(&f.memoryLock, "memory-lock", "auto", "auto, required or off: what to do when memory can't be locked")
 	flags.StringVar(&f.memoryLimit, "memory-limit", "4GiB", "size of the record memory")
+	flags.IntVar(&f.ceiling, "bench-ceiling", 0, "answer everything with so many bytes and do nothing else")
+	f.hooks.flags(flags)
+	for _, name := range []string{"bench-ceiling", dumpTestKeys, dumpTestLeak} {
+		_ = flags.MarkHidden(name) // those of the dump test exist in its builds only
+	}
 	return c
 }
 
 func (a *app) runDev(ctx context.Context, f *devFlags) error {
+	if !a.keepDumpable {
+		if err := quiet(); err != nil {
+			return err
+		}
+	}
 	token, err := a.devToken(f)
 	if err != nil {
 		return err
@@ -74,6 +93,9 @@ func (a *app) runDev(ctx context.Context, f *devFlags) error {
 	if err != nil {
 		return errors.Join(err, listener.Close())
 	}
+	if err := f.hooks.apply(n); err != nil {
+		return errors.Join(err, listener.Close(), n.Close())
+	}
 	if err := n.Serve(listener); err != nil {
 		return errors.Join(err, listener.Close(), n.Close())
 	}
@@ -92,10 +114,17 @@ func (a *app) runDev(ctx context.Context, f *devFlags) error {
 func (a *app) devConfig(f *devFlags, token []byte) (node.Config, error) {
 	cfg := node.DevConfig(token)
 	cfg.KeepDumpable = a.keepDumpable
+	if f.ceiling > 0 {
+		answer := bytes.Repeat([]byte("x"), f.ceiling)
+		cfg.Fixed = func(string, string) []byte { return answer }
+	}
 	limit, err := parseBytes(f.memoryLimit)
 	faults := []error{err, cfg.LimitMemory(f.memoryLock, limit)}
 	if f.nodes != 1 {
 		faults = append(faults, fmt.Errorf("--nodes %d: one process runs one node so far; leave --nodes out", f.nodes))
+	}
+	if f.ceiling < 0 {
+		faults = append(faults, errors.New("--bench-ceiling is negative"))
 	}
 	if f.people < 0 {
 		faults = append(faults, errors.New("--people is negative"))

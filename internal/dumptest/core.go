@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"debug/elf"
 	"encoding/binary"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
@@ -133,3 +134,25 @@ func isRegisters(kind uint32) bool {
 }
 
 func roundUp4(n uint64) uint64 { return (n + 3) &^ 3 }
+
+// Around returns a hex dump of the memory around an address of a core file,
+// for whoever has to find out how something came to be there.
+func Around(path string, addr uint64, n int) (string, error) {
+	core, err := elf.Open(path)
+	if err != nil {
+		return "", fmt.Errorf("read core: %w", err)
+	}
+	defer core.Close()
+	for _, prog := range core.Progs {
+		if prog.Type != elf.PT_LOAD || addr < prog.Vaddr || addr >= prog.Vaddr+prog.Filesz {
+			continue
+		}
+		from := max(int64(addr-prog.Vaddr)&^15-int64(n), 0)
+		b := make([]byte, min(2*int64(n), int64(prog.Filesz)-from))
+		if _, err := prog.ReadAt(b, from); err != nil {
+			return "", fmt.Errorf("read core: %w", err)
+		}
+		return fmt.Sprintf("%#x in a segment of %d bytes from %#x, %v:\n%s", addr, prog.Filesz, prog.Vaddr, prog.Flags, hex.Dump(b)), nil
+	}
+	return "", fmt.Errorf("read core: no memory at %#x", addr)
+}

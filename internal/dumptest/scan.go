@@ -3,6 +3,7 @@ package dumptest
 import (
 	"encoding/binary"
 	"errors"
+	"fmt"
 	"io"
 )
 
@@ -12,7 +13,17 @@ type Count struct {
 	Runs    int    // separate places
 	Longest int    // bytes of the longest run
 	First   uint64 // address, or offset, of the first
+	Places  []Place
 }
+
+// Place is where something was found.
+type Place struct {
+	Addr  uint64
+	Bytes int
+}
+
+// maxPlaces bounds the places that are remembered for each class.
+const maxPlaces = 100
 
 // Scan searches a sequence of memory ranges for the patterns.
 type Scan struct {
@@ -23,6 +34,11 @@ type Scan struct {
 }
 
 type run struct{ from, to uint64 } // from == to: none
+
+// String returns the counts without the places.
+func (c Count) String() string {
+	return fmt.Sprintf("%d × %s (longest %d bytes)", c.Runs, c.Class, c.Longest)
+}
 
 // NewScan returns a scan that has seen nothing.
 func (p *Patterns) NewScan() *Scan {
@@ -134,6 +150,9 @@ func (s *Scan) closeRun(c Class) {
 			count.First = r.from
 		}
 		count.Runs++
+		if len(count.Places) < maxPlaces {
+			count.Places = append(count.Places, Place{r.from, length})
+		}
 		count.Longest = max(count.Longest, length)
 	}
 	*r = run{}

@@ -1,0 +1,15 @@
+//go:build !dumptest
+
+package main
+
+import (
+	"github.com/spf13/pflag"
+
+	"cloakroom/node"
+)
+
+// devHooks are what builds for the dump test add to dev: nothing here.
+type devHooks struct{}
+
+func (devHooks) flags(*pflag.FlagSet)   {}
+func (devHooks) apply(*node.Node) error { return nil }
