@@ -16,9 +16,9 @@ const (
 	// growth, one split and one copy for a snapshot touch: 12,288 entries.
 	maxPages = 16
 	// A segment grows when it is more than 95 % full, to where it is about
-	// 87 % full, and shrinks when it is less than half full.
+	// 75 % full, and shrinks when it is less than half full.
 	fullPercent  = 95
-	freshPercent = 87
+	freshPercent = 75
 	sparePercent = 50
 )
 
