@@ -45,6 +45,7 @@ type Node struct {
 	ready       atomic.Bool
 	served      chan error // what Serve of the front door returned
 
+	//lint:ignore U1000 only builds with that tag use it
 	hooks // of the dump test; empty in every other build
 }
 

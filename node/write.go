@@ -34,7 +34,6 @@ type write struct {
 // draft is one item on its way to a shard.
 type draft struct {
 	id      cloakroom.Pseudonym
-	slot    cloakroom.Slot
 	shard   cloakroom.ShardID
 	command command.Command
 	bytes   int // of its sealed records

@@ -30,12 +30,6 @@ func newModel() *model {
 	return &model{subjects: map[cloakroom.Token]command.SubjectRecord{}, fields: map[cloakroom.Token]string{}}
 }
 
-func (m *model) clone() *model {
-	c := *m
-	c.subjects, c.fields = maps.Clone(m.subjects), maps.Clone(m.fields)
-	return &c
-}
-
 func (m *model) seconds() uint32 { return uint32(min(m.time/1000, 1<<32-1)) }
 
 // apply carries one entry out and returns the answers.

@@ -88,12 +88,10 @@ var ErrStrict = errors.New("a row was rejected and the import is strict")
 
 // Importer is one import.
 type Importer struct {
-	cfg    Config
-	names  [][]byte // `"display_name":` for every field
-	rest   []byte   // `"domain":"…",` and `"ttl":"…",` as Config has them
-	seen   map[cloakroom.Pseudonym]struct{}
-	text   []byte // normalized value
-	values int    // bytes of the row at hand
+	cfg   Config
+	names [][]byte // `"display_name":` for every field
+	seen  map[cloakroom.Pseudonym]struct{}
+	text  []byte // normalized value
 
 	limit  atomic.Int64 // present size of a body
 	failed context.CancelCauseFunc
