@@ -21,6 +21,7 @@ type index struct {
 	depth     uint8
 	count     int // entries
 	pages     int // held by the segments of the directory
+	scratch   []entry
 }
 
 func newIndex(slab *securemem.Slab) (*index, error) {
@@ -87,7 +88,7 @@ func (x *index) shrink(k *key) {
 	if !s.sparse() {
 		return
 	}
-	if fresh, err := x.rebuild(s, pagesFor(s.count), s.prefix, s.depth); err == nil {
+	if fresh, err := x.rebuild(x.entries(s), pagesFor(s.count), s.prefix, s.depth); err == nil {
 		x.replace(s, fresh)
 	}
 }
@@ -99,7 +100,7 @@ func (x *index) grow(s *segment, more int) error {
 	if want > maxPages && s.depth < maxDepth {
 		return x.split(s)
 	}
-	fresh, err := x.rebuild(s, want, s.prefix, s.depth)
+	fresh, err := x.rebuild(x.entries(s), want, s.prefix, s.depth)
 	if err != nil {
 		return err
 	}
@@ -109,13 +110,14 @@ func (x *index) grow(s *segment, more int) error {
 
 // split rebuilds a segment as two by the next bit of its tokens.
 func (x *index) split(s *segment) error {
-	prefix := s.prefix | 1<<(31-s.depth)
-	ones := s.countIn(x.slab, prefix, s.depth+1)
-	low, err := x.rebuild(s, pagesFor(s.count-ones), s.prefix, s.depth+1)
+	entries := x.entries(s)
+	prefix, depth := s.prefix|1<<(31-s.depth), s.depth+1
+	ones := countIn(entries, prefix, depth)
+	low, err := x.rebuild(entries, pagesFor(s.count-ones), s.prefix, depth)
 	if err != nil {
 		return err
 	}
-	high, err := x.rebuild(s, pagesFor(ones), prefix, s.depth+1)
+	high, err := x.rebuild(entries, pagesFor(ones), prefix, depth)
 	if err != nil {
 		x.release(low)
 		return err
@@ -125,6 +127,13 @@ func (x *index) split(s *segment) error {
 	}
 	x.replace(s, low, high)
 	return nil
+}
+
+// entries reads all entries of a segment, which costs a cache miss each, into
+// memory that the next call uses again.
+func (x *index) entries(s *segment) []entry {
+	x.scratch = s.appendEntries(x.slab, x.scratch[:0])
+	return x.scratch
 }
 
 // double makes the directory tell one more bit apart.
@@ -166,15 +175,15 @@ func (x *index) unshare(s *segment) error {
 	return nil
 }
 
-// rebuild makes a segment of those entries of another that share the prefix,
-// with more pages than asked if they find no room. The other stays as it is.
-func (x *index) rebuild(from *segment, pages int, prefix uint32, depth uint8) (*segment, error) {
+// rebuild makes a segment of those entries that share the prefix, with more
+// pages than asked if they find no room.
+func (x *index) rebuild(entries []entry, pages int, prefix uint32, depth uint8) (*segment, error) {
 	for ; ; pages++ {
 		s, err := x.newSegment(pages, prefix, depth)
 		if err != nil {
 			return nil, err
 		}
-		if s.insertFrom(x.slab, from) {
+		if s.insertAll(x.slab, entries) {
 			return s, nil
 		}
 		x.release(s)

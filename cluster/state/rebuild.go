@@ -49,33 +49,28 @@ func covers(prefix uint32, depth uint8, token *cloakroom.Token) bool {
 }
 
 // countIn counts the entries whose token starts with the prefix.
-func (s *segment) countIn(slab *securemem.Slab, prefix uint32, depth uint8) int {
-	var buf [bucketEntries]entry
+func countIn(entries []entry, prefix uint32, depth uint8) int {
 	n := 0
-	for b := range s.buckets {
-		for _, e := range s.bucket(b).entries(slab, &buf) {
-			if covers(prefix, depth, &e.token) {
-				n++
-			}
+	for i := range entries {
+		if covers(prefix, depth, &entries[i].token) {
+			n++
 		}
 	}
 	return n
 }
 
-// insertFrom inserts those entries of another segment that belong here. It
-// returns false if one finds no room.
-func (s *segment) insertFrom(slab *securemem.Slab, from *segment) bool {
-	var buf [bucketEntries]entry
-	for b := range from.buckets {
-		for _, e := range from.bucket(b).entries(slab, &buf) {
-			if !covers(s.prefix, s.depth, &e.token) {
-				continue
-			}
-			if !s.insert(slab, &e.token, spread(&e.token), e.ref, e.mark) {
-				return false
-			}
-			s.expires(e.expiry)
+// insertAll inserts those entries that belong here. It returns false if one
+// finds no room.
+func (s *segment) insertAll(slab *securemem.Slab, entries []entry) bool {
+	for i := range entries {
+		e := &entries[i]
+		if !covers(s.prefix, s.depth, &e.token) {
+			continue
 		}
+		if !s.insert(slab, &e.token, spread(&e.token), e.ref, e.mark) {
+			return false
+		}
+		s.expires(e.expiry)
 	}
 	return true
 }
