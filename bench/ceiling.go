@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"slices"
 	"strconv"
 
 	"cloakroom/bench/load"
@@ -14,35 +15,53 @@ import (
 // replyBytesHeader asks the fixed server for a body of that many bytes.
 const replyBytesHeader = "X-Reply-Bytes"
 
-// ceiling measures what is left when nothing is looked up and nothing opened:
-// a bare net/http server that answers fixed bytes of the same size to the same
-// requests.
-func (r *run) ceiling(ctx context.Context, batch int, all []*contender) error {
-	defer resumeAll(all)
-	ours := all[0]
+// ceilings measures what is left when nothing is looked up and nothing opened:
+// our own front door answering fixed bytes of the same size to the same
+// requests, and a bare net/http server doing that.
+func (r *run) ceilings(ctx context.Context, scenario string, batch int, all []*contender) error {
 	draws := r.draws(batch, false)
-	if err := pauseOthers(all, ours); err != nil {
+	if err := pauseOthers(all, all[0]); err != nil {
 		return err
 	}
-	size, err := replySize(ctx, ours, draws)
+	defer resumeAll(all)
+	size, err := replySize(ctx, all[0], draws)
 	if err != nil {
 		return err
 	}
+	door, err := r.startCloakroom(ctx, r.crowd, options{tls: all[0].tls != nil, ceiling: size})
+	if err != nil {
+		return err
+	}
+	defer door.stop()
+	fixed := []*contender{door}
+	if r.Ceiling != nil && all[0].tls == nil {
+		bare, err := r.startBare(ctx, size)
+		if err != nil {
+			return err
+		}
+		defer bare.stop()
+		fixed = append(fixed, bare)
+	}
+	var entries []entry
+	for _, c := range fixed {
+		plan := resolvePlan(c, draws)
+		plan.Check = nil
+		entries = append(entries, entry{c, plan})
+	}
+	_, err = r.compare(ctx, scenario, batch, slices.Concat(all, fixed), entries)
+	return err
+}
+
+// startBare starts the bare net/http server.
+func (r *run) startBare(ctx context.Context, size int) (*contender, error) {
 	addr, err := server.FreeAddr()
 	if err != nil {
-		return err
+		return nil, err
 	}
-	fixed := &cloakroomProtocol{crowd: r.crowd, addr: addr, token: r.token, extra: fmt.Sprintf("%s: %d\r\n", replyBytesHeader, size)}
-	bare := &contender{name: "bare net/http", protocol: fixed}
+	bare := &contender{name: "bare net/http", protocol: &cloakroomProtocol{
+		crowd: r.crowd, addr: addr, token: r.token, extra: fmt.Sprintf("%s: %d\r\n", replyBytesHeader, size)}}
 	command := append(r.Ceiling[:len(r.Ceiling):len(r.Ceiling)], addr)
-	if err := r.launch(ctx, bare, server.Config{Name: bare.name, Command: command, Addr: addr}); err != nil {
-		return err
-	}
-	defer bare.stop()
-	plan := resolvePlan(bare, draws)
-	plan.Check = nil
-	_, err = r.compare(ctx, "ceiling, fixed bytes", batch, append(all[:len(all):len(all)], bare), []entry{{bare, plan}})
-	return err
+	return bare, r.launch(ctx, bare, server.Config{Name: bare.name, Command: command, Addr: addr})
 }
 
 // replySize returns the mean size of the bodies that answer the first draws.

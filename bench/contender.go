@@ -7,6 +7,7 @@ import (
 	"encoding/hex"
 	"fmt"
 	"os"
+	"strconv"
 	"time"
 
 	"cloakroom/bench/load"
@@ -39,7 +40,8 @@ type contender struct {
 
 // options of a Cloakroom child.
 type options struct {
-	tls bool
+	tls     bool
+	ceiling int // answer everything with so many bytes
 }
 
 func (r *run) startCloakroom(ctx context.Context, crowd *people.People, o options) (*contender, error) {
@@ -56,6 +58,10 @@ func (r *run) startCloakroom(ctx context.Context, crowd *people.People, o option
 		// The certificate is the child's own, made a moment ago, and nothing
 		// but loopback lies between.
 		c.tls = &tls.Config{InsecureSkipVerify: true, NextProtos: []string{"http/1.1"}}
+	}
+	if o.ceiling > 0 {
+		c.name += ", front door alone"
+		args = append(args, "--bench-ceiling", strconv.Itoa(o.ceiling))
 	}
 	return c, r.launch(ctx, c, server.Config{Name: c.name, Command: args, Addr: addr})
 }

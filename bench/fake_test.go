@@ -65,12 +65,20 @@ func fakeCloakroom(args []string) error {
 	flags.Int("people", 0, "")
 	flags.Int("nodes", 0, "")
 	flags.String("ca-out", "", "")
+	ceiling := flags.Int("bench-ceiling", 0, "")
 	useTLS := flags.Bool("tls", false, "")
 	if err := flags.Parse(args[1:]); err != nil {
 		return err
 	}
 	store := &fakeStore{token: *token, names: map[string]string{}, lie: lie}
 	server := &http.Server{Addr: *listen, Handler: store.routes()}
+	if *ceiling > 0 {
+		server.Handler = http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
+			io.Copy(io.Discard, req.Body)
+			w.Header().Set("Content-Length", strconv.Itoa(*ceiling))
+			w.Write(make([]byte, *ceiling))
+		})
+	}
 	if *useTLS {
 		certificates := httptest.NewUnstartedServer(nil)
 		certificates.StartTLS()

@@ -22,8 +22,12 @@ func (r *run) reads(ctx context.Context, useTLS bool) error {
 		}
 		r.logf("%s: stored %d people, %.0f/s", c.name, r.People, res.ItemsPerSecond())
 	}
+	over := ""
+	if useTLS {
+		over = " over TLS" // Redis stays without
+	}
 	for _, batch := range r.Batches {
-		if _, err := r.resolveRow(ctx, "resolve, uniform ids", batch, false, all); err != nil {
+		if _, err := r.resolveRow(ctx, uniform+over, batch, false, all); err != nil {
 			return err
 		}
 	}
@@ -31,20 +35,20 @@ func (r *run) reads(ctx context.Context, useTLS bool) error {
 	if slices.Contains(r.Batches, 100) {
 		middle = 100
 	}
-	if _, err := r.resolveRow(ctx, "resolve, Zipf ids", middle, true, all); err != nil {
+	if _, err := r.resolveRow(ctx, "resolve, Zipf ids"+over, middle, true, all); err != nil {
 		return err
 	}
-	if err := r.getRow(ctx, all); err != nil {
+	if err := r.getRow(ctx, "GET one subject"+over, all); err != nil {
 		return err
 	}
-	if err := r.latencies(ctx, middle, all); err != nil {
+	if err := r.latencies(ctx, uniform+over, middle, all); err != nil {
 		return err
 	}
-	if r.Ceiling != nil && !useTLS {
-		return r.ceiling(ctx, middle, all)
-	}
-	return nil
+	return r.ceilings(ctx, "ceiling, fixed bytes"+over, middle, all)
 }
+
+// uniform is the scenario whose rates the latency runs go by.
+const uniform = "resolve, uniform ids"
 
 func (r *run) resolveRow(ctx context.Context, scenario string, batch int, zipf bool, all []*contender) ([]Row, error) {
 	draws := r.draws(batch, zipf)
@@ -56,7 +60,7 @@ func (r *run) resolveRow(ctx context.Context, scenario string, batch int, zipf b
 }
 
 // getRow measures GET of one subject beside GET of one key.
-func (r *run) getRow(ctx context.Context, all []*contender) error {
+func (r *run) getRow(ctx context.Context, scenario string, all []*contender) error {
 	draws := r.draws(1, false)
 	var entries []entry
 	for _, c := range all {
@@ -68,15 +72,15 @@ func (r *run) getRow(ctx context.Context, all []*contender) error {
 		}
 		entries = append(entries, entry{c, resolvePlan(&single, draws)})
 	}
-	_, err := r.compare(ctx, "GET one subject", 1, all, entries)
+	_, err := r.compare(ctx, scenario, 1, all, entries)
 	return err
 }
 
 // latencies sends batches at half the rate that each contender can do, and,
 // to compare at the same load, at half of what the slowest can do.
-func (r *run) latencies(ctx context.Context, batch int, all []*contender) error {
+func (r *run) latencies(ctx context.Context, scenario string, batch int, all []*contender) error {
 	defer resumeAll(all)
-	rows := r.report.find("resolve, uniform ids", batch, all)
+	rows := r.report.find(scenario, batch, all)
 	if len(rows) != len(all) {
 		return fmt.Errorf("no rates for batches of %d", batch)
 	}

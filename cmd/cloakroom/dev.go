@@ -59,7 +59,7 @@ A token given with --token can be seen by every user of this machine;
 	flags.StringVar(&f.memoryLock, "memory-lock", "auto", "auto, required or off: what to do when memory can't be locked")
 	flags.StringVar(&f.memoryLimit, "memory-limit", "4GiB", "size of the record memory")
 	flags.IntVar(&f.ceiling, "bench-ceiling", 0, "answer everything with so many bytes and do nothing else")
-	f.hooks.flags(flags)
+	f.hooks.flags(c)
 	for _, name := range []string{"bench-ceiling", dumpTestKeys, dumpTestLeak} {
 		_ = flags.MarkHidden(name) // those of the dump test exist in its builds only
 	}

@@ -3,7 +3,7 @@
 package main
 
 import (
-	"github.com/spf13/pflag"
+	"github.com/spf13/cobra"
 
 	"cloakroom/node"
 )
@@ -11,5 +11,5 @@ import (
 // devHooks are what builds for the dump test add to dev: nothing here.
 type devHooks struct{}
 
-func (devHooks) flags(*pflag.FlagSet)   {}
+func (devHooks) flags(*cobra.Command)   {}
 func (devHooks) apply(*node.Node) error { return nil }

@@ -5,7 +5,7 @@ package main
 import (
 	"os"
 
-	"github.com/spf13/pflag"
+	"github.com/spf13/cobra"
 
 	"cloakroom/node"
 )
@@ -18,7 +18,8 @@ type devHooks struct {
 	leak string
 }
 
-func (h *devHooks) flags(flags *pflag.FlagSet) {
+func (h *devHooks) flags(c *cobra.Command) {
+	flags := c.Flags()
 	flags.BoolVar(&h.keys, dumpTestKeys, false, "answer each line on descriptor 3 with all keys, inverted, on 4")
 	flags.StringVar(&h.leak, dumpTestLeak, "", "leak names or keys")
 }
