@@ -53,13 +53,13 @@ type valueWriter interface {
 	Value(quotedName, value []byte, rawJSON bool) error
 }
 
-// openFields opens the visible fields of id i into the reply.
+// openFields opens what judging left of the fields of id i into the reply.
 func (n *Node) openFields(r *read, i int, reply valueWriter) error {
 	for c, f := range r.fields {
-		if !r.visible(i, c) {
+		rec := r.record(i, c)
+		if rec == nil {
 			continue
 		}
-		rec := r.record(i, c)
 		scratch := reply.Scratch(len(rec) + record.MaskBound(f.typ, len(rec)))
 		if scratch == nil {
 			return cloakroom.ErrOverloaded

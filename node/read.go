@@ -210,21 +210,36 @@ func (n *Node) fetch(ctx context.Context, r *read, req *api.Request) error {
 	return nil
 }
 
-// judge finds out which ids have something the caller may be told.
+// judge finds out which ids have something the caller may be told. What may
+// not be told is dropped here, so that what is left can be opened.
 func (n *Node) judge(r *read) {
 	r.found = 0
 	for i := range r.ids {
 		if r.states[i] == unreachable {
 			continue
 		}
-		for c := range r.columns {
-			if r.visible(i, c) {
-				r.states[i] = present
-				r.found++
-				break
-			}
+		if r.dropHidden(i) > 0 {
+			r.states[i] = present
+			r.found++
 		}
 	}
+}
+
+// dropHidden drops the field records of id i that the caller may not be told,
+// and returns how many are left.
+func (r *read) dropHidden(i int) (left int) {
+	first := int(r.at[i]) * r.columns
+	for k := first; k < first+len(r.fields); k++ {
+		rec := r.records.At(k)
+		switch {
+		case rec == nil:
+		case r.visible(rec):
+			left++
+		default:
+			r.records.Spans[k] = command.Span{}
+		}
+	}
+	return left
 }
 
 // record returns the sealed record of field c of id i, nil if there is none.
@@ -237,13 +252,10 @@ func (r *read) token(i, c int) *cloakroom.Token {
 	return &r.tokens[int(r.at[i])*r.columns+c]
 }
 
-// visible says whether the record of field c of id i exists, has not expired
-// by shard time, and belongs to a domain of the grant.
-func (r *read) visible(i, c int) bool {
-	rec := r.record(i, c)
-	if rec == nil {
-		return false
-	}
+// visible says whether a field record has not expired by shard time and
+// belongs to a domain of the grant. What stands in its header is proven only
+// when it is opened.
+func (r *read) visible(rec []byte) bool {
 	header, err := record.ParseHeader(rec)
 	if err != nil {
 		return true // let opening it fail loudly
@@ -264,6 +276,7 @@ func (n *Node) judgeSubject(r *read) {
 	if r.states[0] == unreachable {
 		return
 	}
+	r.dropHidden(0)
 	if _, there := r.subject(0, r.columns-1); there {
 		r.states[0] = present
 		r.found = 1
