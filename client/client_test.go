@@ -204,6 +204,31 @@ func TestReadHeaders(t *testing.T) {
 	}
 }
 
+// TestGetSeveralFields: the comma between two names was sent as an escape,
+// which a node refuses.
+func TestGetSeveralFields(t *testing.T) {
+	s, c, _ := start(t)
+	ctx := t.Context()
+	made, err := c.Deposit(ctx, client.Subject{Fields: client.Fields{
+		"display_name": client.Text(name), "email": client.Text("ada@example.org"), "phone": client.Text("+4930123456")}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	found, err := c.Get(ctx, made.ID, client.Query{Fields: []string{"display_name", "email"}})
+	if err != nil || len(found.Fields) != 2 || found.Fields["email"].Text() != "ada@example.org" {
+		t.Errorf("Get = %v, %v, want two fields", found, err)
+	}
+	sent := len(s.Requests())
+	for _, q := range []client.Query{{Form: "masked"}, {Fields: []string{"a b"}}, {Fields: []string{"a&b=c"}}, {Fields: []string{"a\r\nb"}}} {
+		if _, err := c.Get(ctx, made.ID, q); !errors.Is(err, cloakroom.ErrMalformed) {
+			t.Errorf("Get of %q: %v, want ErrMalformed", q, err)
+		}
+	}
+	if got := len(s.Requests()); got != sent {
+		t.Errorf("%d requests that a node would refuse were sent", got-sent)
+	}
+}
+
 func TestSystemCalls(t *testing.T) {
 	_, c, _ := start(t)
 	ctx := t.Context()

@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
-	"net/url"
 	"strings"
 	"time"
 
@@ -39,7 +38,7 @@ type Deposited struct {
 // Query says what to read and why.
 type Query struct {
 	Fields  []string
-	Form    string // "masked", or "" for the whole value
+	Form    string // "masked", or "" for the fullest that is granted; only for Resolve
 	Purpose string // "" sends none
 	After   string // the Index of a write the answer must include
 	Level   cloakroom.Level
@@ -186,18 +185,19 @@ func (c *Client) write(ctx context.Context, call *call) (Deposited, error) {
 	}, nil
 }
 
-// Get reads one subject.
+// Get reads one subject, in the fullest form that is granted. Another form can
+// be had with [Client.Resolve].
 func (c *Client) Get(ctx context.Context, id cloakroom.Pseudonym, q Query) (Found, error) {
 	const verb = "get subject"
-	query := url.Values{}
-	if len(q.Fields) > 0 {
-		query.Set("fields", strings.Join(q.Fields, ","))
-	}
 	if q.Form != "" {
-		query.Set("form", q.Form)
+		return Found{}, fmt.Errorf("%s: a form can be named in a resolve only: %w", verb, cloakroom.ErrMalformed)
+	}
+	query, err := fieldsQuery(q.Fields)
+	if err != nil {
+		return Found{}, fmt.Errorf("%s: %w", verb, err)
 	}
 	answer, err := c.do(ctx, &call{
-		verb: verb, method: http.MethodGet, path: subjectPath(id), query: query.Encode(),
+		verb: verb, method: http.MethodGet, path: subjectPath(id), query: query,
 		header: q.headers(), repeat: true,
 	})
 	if err != nil {
@@ -211,6 +211,20 @@ func (c *Client) Get(ctx context.Context, id cloakroom.Pseudonym, q Query) (Foun
 		return Found{}, err
 	}
 	return Found{ID: id, Version: wire.Version, Fields: wire.Fields}, nil
+}
+
+// fieldsQuery names fields in a query string. The server decodes no escapes
+// there, the comma's included: field names need none.
+func fieldsQuery(names []string) (string, error) {
+	if len(names) == 0 {
+		return "", nil
+	}
+	for _, name := range names {
+		if name == "" || strings.ContainsFunc(name, func(r rune) bool { return r <= ' ' || r > '~' || strings.ContainsRune("&%+=;,#", r) }) {
+			return "", fmt.Errorf("a name that no field can have: %w", cloakroom.ErrMalformed)
+		}
+	}
+	return "fields=" + strings.Join(names, ","), nil
 }
 
 // Erase removes a subject for good and returns the receipt, a JSON document.

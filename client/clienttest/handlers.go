@@ -272,8 +272,13 @@ func (s *Server) get(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	var names []string
-	if q := r.URL.Query().Get("fields"); q != "" {
-		names = strings.Split(q, ",")
+	if query := r.URL.RawQuery; query != "" {
+		list, ok := strings.CutPrefix(query, "fields=")
+		if !ok || strings.ContainsAny(list, "&%+=;") { // as strict as a node
+			Problem(w, http.StatusBadRequest, "malformed")
+			return
+		}
+		names = strings.Split(list, ",")
 	}
 	answer(w, http.StatusOK, map[string]any{"id": id.String(), "version": subject.Version, "fields": subject.only(names)})
 }

@@ -95,7 +95,7 @@ var hints = []struct {
 	{importer.ErrStrict, "Correct the row and import the file again, or leave --strict out to import the good rows."},
 	{cloakroom.ErrUnauthenticated, "Name the file with your token: --token-file FILE or CLOAKROOM_TOKEN_FILE."},
 	{cloakroom.ErrPurpose, "Name a purpose that your grant covers: --purpose."},
-	{cloakroom.ErrDenied, "Your grant does not cover this. Whoever grants access can widen it; `cloakroom dev` prints a token that may do everything there."},
+	{cloakroom.ErrDenied, "Your grant does not cover this, or there is no such domain. Whoever grants access can widen it; `cloakroom dev` prints a token that may do everything there."},
 	{cloakroom.ErrNotFound, "Check the id: the subject may have been erased, or may live in another cluster (--addr)."},
 	{cloakroom.ErrErased, "An erased id takes no new values; deposit the person under a new one."},
 	{cloakroom.ErrVersion, "Somebody changed the subject meanwhile: read it again."},

@@ -84,7 +84,6 @@ func (a *app) runDeposit(c *cobra.Command, args []string, s client.Subject) erro
 // queryFlags gives a command the flags of a read.
 func queryFlags(c *cobra.Command, q *client.Query) {
 	c.Flags().StringSliceVar(&q.Fields, "field", nil, "field to read; may be given several times")
-	c.Flags().StringVar(&q.Form, "form", "", "\"masked\" for masked values")
 	c.Flags().StringVar(&q.Purpose, "purpose", "", "what the values are for")
 	c.Flags().BoolFunc("linearizable", "confirm with a majority that nothing newer exists", func(string) error {
 		q.Level = cloakroom.Linearizable
@@ -126,6 +125,7 @@ listed on standard error.`,
 		RunE: func(c *cobra.Command, args []string) error { return a.runResolve(c, args, q) },
 	}
 	queryFlags(c, &q)
+	c.Flags().StringVar(&q.Form, "form", "", "\"masked\" for masked values")
 	return a.jsonFlag(c)
 }
 
