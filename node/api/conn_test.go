@@ -229,6 +229,23 @@ func TestOldAndBroken(t *testing.T) {
 	}
 }
 
+// TestHeadIsAnswered: health checks like to ask with HEAD. They hear which
+// methods there are, without a body, and the connection goes on.
+func TestHeadIsAnswered(t *testing.T) {
+	f := start(t, new(fakeService))
+	c := f.dial()
+	if _, err := io.WriteString(c, request("HEAD", "/livez", "")+request("GET", "/livez", "")); err != nil {
+		t.Fatal(err)
+	}
+	r := bufio.NewReader(c)
+	if a := readAnswer(t, r, "HEAD"); a.status != 405 || a.header.Get("Allow") != "GET" || a.body != "" {
+		t.Errorf("HEAD: %+v", a)
+	}
+	if a := readAnswer(t, r, "GET"); a.status != 200 || a.body != `{"live":true}` {
+		t.Errorf("the GET behind it: %+v", a)
+	}
+}
+
 // TestLongHeader answers with a header that does not fit the headroom.
 func TestLongHeader(t *testing.T) {
 	f := start(t, new(fakeService))

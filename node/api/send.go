@@ -43,7 +43,10 @@ func (x *exchange) send(status int, contentType []string, buf []byte) error {
 	x.w.(http.Flusher).Flush() // the header, to conn.Write, which holds it back
 	c.hold = false
 	x.payload.buf = buf
-	_, err := x.w.(io.ReaderFrom).ReadFrom(&x.payload)
+	var err error
+	if x.r.Method != http.MethodHead { // net/http would read the payload in order to drop it
+		_, err = x.w.(io.ReaderFrom).ReadFrom(&x.payload)
+	}
 	if err == nil {
 		err = c.flush()
 	}
