@@ -93,6 +93,9 @@ func parseSchema(body []byte) (*directory.SetSchema, error) {
 	if err := decoder.Decode(&wire); err != nil {
 		return nil, fmt.Errorf("read schema: %w", cloakroom.ErrMalformed)
 	}
+	if wire.Fields == nil { // to leave the member out is no way to retire every field
+		return nil, fmt.Errorf("read schema: no member fields: %w", cloakroom.ErrMalformed)
+	}
 	change := &directory.SetSchema{ExpectedEpoch: wire.Epoch}
 	var faults cloakroom.Faults
 	for i, f := range wire.Fields {

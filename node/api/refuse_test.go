@@ -234,6 +234,7 @@ func headerCases() []refusalCase {
 		{"a weak If-Match", "PUT", sub, `{"fields":{}}`, h(`If-Match: W/"fe01020304050607"`), 400, "malformed"},
 		{"any If-Match", "PATCH", sub, `{"fields":{}}`, h(`If-Match: *`), 400, "malformed"},
 		{"If-Match on POST", "POST", "/v1/subjects", `{"fields":{}}`, h(`If-Match: "fe01020304050607"`), 400, "malformed"},
+		{"If-Match on the schema", "PUT", "/v1/schema", `{"epoch":1,"fields":[]}`, h(`If-Match: "fe01020304050607"`), 400, "malformed"},
 		{"If-None-Match", "PUT", sub, `{"fields":{}}`, h(`If-None-Match: *`), 400, "malformed"},
 		{"trailers", "POST", resolve, "5\r\n[null\r\n0\r\nX-A: b\r\n\r\n", h("Transfer-Encoding: chunked", "Trailer: X-A"), 400, "malformed"},
 		{"a body over the limit", "POST", resolve, strings.Repeat(" ", MaxResolveBytes) + okIDs, nil, 413, "too-large"},

@@ -21,6 +21,9 @@ func (x *exchange) schema() error {
 
 // setSchema serves PUT /v1/schema.
 func (x *exchange) setSchema() error {
+	if x.req.HasIfMatch {
+		return malformed("header If-Match is not for the schema, whose epoch stands in the body")
+	}
 	if err := x.decoder.whole(x.req.Body); err != nil {
 		return err
 	}
