@@ -9,8 +9,9 @@ import (
 	"cloakroom/cluster/command"
 )
 
-// contextReceipt is the signing context of receipts.
-const contextReceipt = "cloakroom/v1/erasure-receipt"
+// contextReceipt is the signing context of receipts; docs/openapi.yaml says
+// what is signed.
+const contextReceipt = "erasure-receipt"
 
 // receiptBody is what an erasure receipt states. It is built from what the
 // shard keeps of the erasure alone, so that a repeated DELETE gives the same

@@ -87,6 +87,11 @@ func conform(t *testing.T, router routers.Router, method, path, body string, hea
 	}
 }
 
+// fakeReceipt has the shape of a receipt; a node's own is held to the
+// description in package node.
+const fakeReceipt = `{"receipt":{"format":1,"cluster":"00112233445566778899aabbccddeeff","id":"` + testID + `","erased":"2026-01-02T03:04:05Z",` +
+	`"version":"0011223344556677","statement":"no longer served"},"signed":"e30=","signature":"AA==","key":"0011223344556677"}`
+
 type goodCall struct {
 	method, path, body string
 	headers            []string
@@ -120,7 +125,7 @@ func goodCalls() []goodCall {
 // request, every refusal, every problem.
 func TestOpenAPI(t *testing.T) {
 	doc, router := loadAPI(t)
-	service := &fakeService{receipt: []byte(`{"receipt":"x"}`), values: map[string]string{"name": "Ada"}}
+	service := &fakeService{receipt: []byte(fakeReceipt), values: map[string]string{"name": "Ada"}}
 	f := start(t, service)
 	called := make(map[string]bool)
 	for _, c := range goodCalls() {
