@@ -37,13 +37,16 @@ func (w *write) check(i int, faults cloakroom.Faults) (policy.Fields, cloakroom.
 	total := 0
 	for j := range item.Fields {
 		v := &item.Fields[j]
-		total += len(v.Value)
 		f := w.rules.field(v.Name)
 		if f == nil {
 			faults = append(faults, cloakroom.Fault{Item: at, Reason: reasonUnknownField})
 			continue
 		}
 		named.Add(f.Number)
+		if f.Type == directory.JSON && v.Kind == api.String {
+			v.Kind, v.Value = api.JSON, v.Raw // a JSON string is a JSON value like any other
+		}
+		total += len(v.Value)
 		if reason := w.checkValue(item, f, v); reason != "" {
 			faults = append(faults, cloakroom.Fault{Item: at, Field: f.Name, Reason: reason})
 		}

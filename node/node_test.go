@@ -271,3 +271,22 @@ func TestMaskedGrantsSeeMasks(t *testing.T) {
 	h.call("POST", "/v1/resolve", `{"ids":["`+d.ID+`"],"fields":["display_name"],"form":"present"}`, auth...).want(t, 403, "denied")
 	h.call("DELETE", "/v1/subjects/"+d.ID, "", auth...).want(t, 403, "denied")
 }
+
+// A JSON string is a JSON value: what is deposited is what comes back.
+func TestJSONFieldKeepsAString(t *testing.T) {
+	h := open(t, nil)
+	for _, value := range []string{`"123"`, `"{\"street\":\"Main\"}"`, `{"street":"Main"}`, `"Main Street 1"`} {
+		a := h.call("POST", "/v1/subjects", `{"fields":{"address":`+value+`}}`)
+		if a.status != 201 {
+			t.Errorf("%s: status %d", value, a.status)
+			continue
+		}
+		var d deposited
+		a.decode(t, &d)
+		got := h.call("GET", "/v1/subjects/"+d.ID, "").want(t, 200, "")
+		want := `"fields":{"address":` + value + `}}`
+		if len(got.body) < len(want) || got.body[len(got.body)-len(want):] != want {
+			t.Errorf("%s came back as another value", value)
+		}
+	}
+}

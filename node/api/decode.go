@@ -261,7 +261,9 @@ func (d *decoder) fieldMap(patch bool) error {
 		switch d.next() {
 		case '"':
 			f.Kind = String
+			from := d.i
 			f.Value, err = d.str("a value")
+			f.Raw = d.b[from:d.i]
 		case 'n':
 			if !patch {
 				return d.fail("null is for PATCH")

@@ -94,7 +94,7 @@ func cloneDeposit(d *Deposit) Deposit {
 	c.Domain = bytes.Clone(d.Domain)
 	c.Fields = nil
 	for _, f := range d.Fields {
-		c.Fields = append(c.Fields, FieldValue{bytes.Clone(f.Name), f.Kind, bytes.Clone(f.Value)})
+		c.Fields = append(c.Fields, FieldValue{Name: bytes.Clone(f.Name), Kind: f.Kind, Value: bytes.Clone(f.Value), Raw: bytes.Clone(f.Raw)})
 	}
 	return c
 }

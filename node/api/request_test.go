@@ -37,8 +37,8 @@ func TestRequestReachesService(t *testing.T) {
 		t.Fatalf("deposit %+v", d)
 	}
 	for i, want := range []FieldValue{
-		{[]byte("name"), String, []byte("Ada 😀 \"L\"\n")}, {[]byte("address"), JSON, []byte(`{"a" : [1]}`)},
-		{[]byte("n"), JSON, []byte("-1.5")}, {[]byte("yes"), JSON, []byte("true")},
+		{Name: []byte("name"), Kind: String, Value: []byte("Ada 😀 \"L\"\n")}, {Name: []byte("address"), Kind: JSON, Value: []byte(`{"a" : [1]}`)},
+		{Name: []byte("n"), Kind: JSON, Value: []byte("-1.5")}, {Name: []byte("yes"), Kind: JSON, Value: []byte("true")},
 	} {
 		if got := d.Fields[i]; got.Kind != want.Kind || !bytes.Equal(got.Name, want.Name) || !bytes.Equal(got.Value, want.Value) {
 			t.Errorf("field %d: %q %d %q", i, got.Name, got.Kind, got.Value)

@@ -123,6 +123,7 @@ type FieldValue struct {
 	Name  []byte
 	Kind  ValueKind
 	Value []byte
+	Raw   []byte // of a String: as it stands in the body, quotes and escapes included
 }
 
 // Deposit is what a deposit carries. Names within Fields are distinct.
