@@ -10,6 +10,7 @@ import (
 	"cloakroom"
 	"cloakroom/cluster/command"
 	"cloakroom/node/api"
+	"cloakroom/node/policy"
 	"cloakroom/securemem"
 )
 
@@ -21,7 +22,7 @@ type idempotency struct {
 	given bool
 	tag   command.KeyTag
 	ids   [32]byte // PRF(principal, key); keys the ids of the items
-	body  [32]byte // PRF(principal, key, id, body); keys their versions
+	body  [32]byte // PRF(principal, key, action, id, body); keys their versions
 }
 
 // The contexts of the request key; each names one use.
@@ -32,7 +33,7 @@ const (
 )
 
 // idempotency derives what the request's key stands for.
-func (n *Node) idempotency(req *api.Request, c *caller, id cloakroom.Pseudonym) idempotency {
+func (n *Node) idempotency(req *api.Request, c *caller, action policy.Action, id cloakroom.Pseudonym) idempotency {
 	if len(req.IdempotencyKey) == 0 {
 		return idempotency{}
 	}
@@ -44,7 +45,7 @@ func (n *Node) idempotency(req *api.Request, c *caller, id cloakroom.Pseudonym) 
 	k.tag[0] |= 1 // zero means: no key
 	n.keys.RequestMAC(&k.ids, contextIDs, name, req.IdempotencyKey)
 	securemem.Do(func() { body = sha256.Sum256(req.Body) }) // the hash's last block holds a piece of the body
-	n.keys.RequestMAC(&k.body, contextVersions, name, req.IdempotencyKey, id[:], body[:])
+	n.keys.RequestMAC(&k.body, contextVersions, name, req.IdempotencyKey, []byte(action.String()), id[:], body[:])
 	return k
 }
 
@@ -54,7 +55,7 @@ func (n *Node) identify(w *write) error {
 	if !w.batch && w.items[0].HasID {
 		fixed = w.items[0].ID
 	}
-	w.key = n.idempotency(w.req, w.caller, fixed)
+	w.key = n.idempotency(w.req, w.caller, w.action, fixed)
 	const perItem = 16 + 8
 	random := make([]byte, perItem*len(w.items))
 	if _, err := io.ReadFull(n.random, random); err != nil {

@@ -227,6 +227,16 @@ func TestIdempotencyKey(t *testing.T) {
 	h.call("POST", "/v1/subjects", ada, "Idempotency-Key", "k1").want(t, 409, "erased")
 }
 
+// The same key and body with another method is another request: a PUT removes
+// what a PATCH keeps.
+func TestKeyOfAPatchIsNotThatOfAPut(t *testing.T) {
+	h := open(t, nil)
+	d := h.deposit(ada)
+	body := `{"fields":{"display_name":"Ada King"}}`
+	h.call("PATCH", "/v1/subjects/"+d.ID, body, "Idempotency-Key", "k1").want(t, 200, "")
+	h.call("PUT", "/v1/subjects/"+d.ID, body, "Idempotency-Key", "k1").want(t, 422, "idempotency")
+}
+
 func TestBatchDepositsWholeItems(t *testing.T) {
 	h := open(t, nil)
 	erased := h.deposit(ada)
