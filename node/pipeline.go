@@ -122,7 +122,7 @@ func (n *Node) intent(ctx context.Context, entry audit.Entry) error {
 // and the caller hears outcome-unknown, because that is what the log can show.
 func (n *Node) outcome(ctx context.Context, entry audit.Entry, err error) error {
 	entry.Outcome = outcomeOf(err)
-	if err == nil {
+	if err == nil && entry.Missing == 0 {
 		entry.Found = entry.Asked
 	}
 	if failed := n.audit.Write(ctx, &entry); failed != nil && err == nil {

@@ -33,9 +33,10 @@ type field struct {
 
 // caller is an authenticated principal under one set of rules.
 type caller struct {
-	name  string
-	grant policy.Grant
-	rules *rules
+	name       string
+	credential directory.Digest
+	grant      policy.Grant
+	rules      *rules
 }
 
 // Name returns the principal's name.
@@ -71,7 +72,7 @@ func compile(view *directory.View) *rules {
 	}
 	for _, p := range view.Principals {
 		if !p.Revoked {
-			r.callers[p.Credential] = &caller{name: p.Name, grant: grantOf(&p.Grant, numbers), rules: r}
+			r.callers[p.Credential] = &caller{name: p.Name, credential: p.Credential, grant: grantOf(&p.Grant, numbers), rules: r}
 		}
 	}
 	return r

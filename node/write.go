@@ -27,6 +27,7 @@ type write struct {
 	results []api.Deposited
 	batch   bool // a fault names its item
 	creates bool // POST: no item may replace a subject
+	retry   bool // only what a shard refused for an old schema is still to do
 
 	drafts []draft
 }
@@ -70,6 +71,10 @@ func (n *Node) write(ctx context.Context, w *write) error {
 	for try := 0; try < writeRetries && w.again(err); try++ {
 		err = n.proposeAgain(ctx, w)
 	}
+	if err != nil && w.batch && w.begun() {
+		w.refuseRest(err)
+		err = nil
+	}
 	entry.Found = countDone(w.results)
 	entry.Missing = len(w.items) - entry.Found
 	return n.outcome(ctx, entry, err)
@@ -96,10 +101,40 @@ func (n *Node) prepare(ctx context.Context, w *write) error {
 	return n.sealItems(w)
 }
 
-// proposeAgain takes a write through its gates once more, under the newest
-// rules. Items that were done already are replays, or done again alike.
+// begun says whether some item was done, or may have been.
+func (w *write) begun() bool {
+	return slices.ContainsFunc(w.results, func(r api.Deposited) bool {
+		return r.Err == nil || errors.Is(r.Err, cloakroom.ErrOutcomeUnknown)
+	})
+}
+
+// refuseRest answers the items that are still to do with err.
+func (w *write) refuseRest(err error) {
+	for i := range w.results {
+		if w.toDo(i) {
+			w.results[i].Err = err
+		}
+	}
+}
+
+// toDo says whether item i is to be proposed: in a retry only what met an old
+// schema, since doing the others again would make subjects under pseudonyms
+// that nobody is told, or undo a later change.
+func (w *write) toDo(i int) bool {
+	return !w.retry || !w.batch || errors.Is(w.results[i].Err, cloakroom.ErrStaleSchema)
+}
+
+// proposeAgain takes what is still to do through the gates once more, under
+// the newest rules: the grant is read anew with them, since its purposes and
+// fields are numbered by its own schema.
 func (n *Node) proposeAgain(ctx context.Context, w *write) error {
+	w.retry = true
 	w.rules = n.rulesNow()
+	c, known := w.rules.callers[w.caller.credential]
+	if !known {
+		return cloakroom.ErrDenied // revoked since
+	}
+	w.caller = c
 	if err := n.authorizeWrite(w); err != nil {
 		return err
 	}
@@ -158,9 +193,11 @@ func (n *Node) propose(ctx context.Context, w *write) error {
 	if len(w.drafts) == 1 {
 		return n.proposeGroup(ctx, w, []int{0})
 	}
-	order := make([]int, len(w.drafts))
-	for i := range order {
-		order[i] = i
+	order := make([]int, 0, len(w.drafts))
+	for i := range w.drafts {
+		if w.toDo(i) {
+			order = append(order, i)
+		}
 	}
 	slices.SortStableFunc(order, func(a, b int) int { return int(w.drafts[a].shard) - int(w.drafts[b].shard) })
 	var wait sync.WaitGroup
@@ -232,7 +269,7 @@ func (w *write) settle(at int, c *command.Command, result command.Result) {
 		Created: result.Code == command.Created || result.Code == command.Replayed && c.Flags&command.CreateOnly != 0,
 		Err:     result.Err(c.Kind),
 	}
-	if result.Code == command.Exists && w.key.given && w.creates {
+	if result.Code == command.Exists && w.key.given && c.Flags&command.CreateOnly != 0 {
 		// The id comes from the key: this is the caller's own earlier deposit,
 		// changed since. It stands, and is not written again.
 		out.Err = nil
