@@ -1,7 +1,5 @@
 package cloakroom
 
-import "time"
-
 // Limits that callers can rely on. What a node can be configured to do lies
 // within them.
 const (
@@ -24,7 +22,4 @@ const (
 	// MaxEntryBytes bounds one batch of commands before it is sealed, except
 	// that a single larger command travels alone.
 	MaxEntryBytes = 256 << 10
-	// MaxClockDisagreement is how far the voters' clocks may lie apart before
-	// shard time stops.
-	MaxClockDisagreement = 10 * time.Second
 )

@@ -15,8 +15,6 @@ import (
 //	5       …     items: 4 length, … command
 const (
 	formatBatch = 1
-	// BatchOverhead is what a batch adds to its items, in bytes.
-	BatchOverhead = 5
 	// ItemOverhead is what each item adds to its command, in bytes.
 	ItemOverhead = 4
 )
