@@ -75,6 +75,7 @@ func TestBadInput(t *testing.T) {
 		{"revoked token", "POST", "/v1/resolve", resolve, as("token-revoked"), 401, "unauthenticated"},
 		{"stale If-Match", "PUT", "/v1/subjects/" + kept.ID, ada, []string{"If-Match", `"0123456789abcdef"`}, 412, "version"},
 		{"schema without fields", "PUT", "/v1/schema", `{"epoch":1}`, nil, 400, "malformed"},
+		{"schema with a type that is not served yet", "PUT", "/v1/schema", `{"epoch":1,"fields":[{"name":"note","type":"sealed","max_retention":"24h","purposes":["display"]}]}`, nil, 422, "schema"},
 		{"schema without purposes", "PUT", "/v1/schema", `{"epoch":1,"fields":[{"name":"nick","type":"text","max_retention":"24h","purposes":[]}]}`, nil, 422, "schema"},
 		{"schema of an old epoch", "PUT", "/v1/schema", `{"epoch":9,"fields":[{"name":"nick","type":"text","max_retention":"24h","purposes":["display"]}]}`, nil, 409, "conflict"},
 	}

@@ -106,6 +106,9 @@ func parseSchema(body []byte) (*directory.SetSchema, error) {
 		if !f.Retired && len(f.Purposes) == 0 {
 			faults = append(faults, cloakroom.Fault{Item: i, Reason: "needs at least one purpose"})
 		}
+		if f.Type == directory.Sealed {
+			faults = append(faults, cloakroom.Fault{Item: i, Reason: "type sealed is not served yet"})
+		}
 		change.Fields = append(change.Fields, directory.Field{
 			Number: f.Number, Name: f.Name, Type: f.Type, Purposes: f.Purposes,
 			MaxRetention: retention, MaxBytes: f.MaxBytes, Retired: f.Retired,

@@ -190,15 +190,13 @@ func TestNoMemoryIsOverloaded(t *testing.T) {
 	f := start(t, new(fakeService), limits(func(l *Limits) { l.Request = 20 * time.Millisecond }))
 	pool := testPool(t)
 	var taken []interface{ Release() }
-	for {
+	for size := pool.MaxBuffer(); size >= 4<<10; {
 		ctx, cancel := context.WithTimeout(context.Background(), time.Millisecond)
-		buf, err := pool.Get(ctx, 4<<10)
-		if larger, errLarger := pool.Get(ctx, pool.MaxBuffer()); errLarger == nil {
-			taken = append(taken, larger)
-		}
+		buf, err := pool.Get(ctx, size)
 		cancel()
 		if err != nil {
-			break
+			size /= 2
+			continue
 		}
 		taken = append(taken, buf)
 	}
@@ -207,9 +205,8 @@ func TestNoMemoryIsOverloaded(t *testing.T) {
 		buf.Release()
 	}
 	checkProblem(t, a, 503, "overloaded")
-	if a := f.do("POST", "/v1/resolve", okIDs); a.status != 200 {
-		t.Errorf("with memory again: %d", a.status)
-	}
+	// On a busy machine 20 ms are short.
+	until(t, "an answer with memory again", func() bool { return f.do("POST", "/v1/resolve", okIDs).status == 200 })
 }
 
 func TestNewReportsAllFaults(t *testing.T) {
