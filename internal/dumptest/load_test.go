@@ -10,6 +10,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -77,6 +78,7 @@ func (n *devNode) call(ctx context.Context, method, path, body, token string, wa
 type loadRun struct {
 	node    *devNode
 	crowd   *people.People
+	kinds   []kind
 	counts  []atomic.Int64 // by kind
 	total   atomic.Int64
 	people  atomic.Uint64 // of those deposited so far
@@ -85,28 +87,35 @@ type loadRun struct {
 	failed  chan error
 }
 
-// kinds are the requests of the load, with the status each must get; 0: no
-// answer is waited for.
-var kinds = [...]struct {
+// kind is one kind of request, with the status it must get; 0: no answer is
+// waited for.
+type kind struct {
 	name   string
 	status int
 	send   func(l *loadRun, ctx context.Context, n uint64) (int, error)
-}{
+}
+
+// readKinds are the requests that show values.
+var readKinds = []kind{
 	{"resolve", http.StatusOK, (*loadRun).resolve},
 	{"get", http.StatusOK, (*loadRun).get},
+	{"masked", http.StatusOK, (*loadRun).masked},
+}
+
+// allKinds are all requests.
+var allKinds = append(slices.Clone(readKinds), []kind{
 	{"deposit", http.StatusCreated, (*loadRun).deposit},
 	{"deposit batch", http.StatusOK, (*loadRun).depositBatch},
 	{"patch", http.StatusOK, (*loadRun).patch},
 	{"put", http.StatusOK, (*loadRun).put},
-	{"masked", http.StatusOK, (*loadRun).masked},
 	{"broken JSON", http.StatusBadRequest, (*loadRun).brokenJSON},
 	{"bad value", http.StatusUnprocessableEntity, (*loadRun).badValue},
 	{"unknown caller", http.StatusUnauthorized, (*loadRun).unknownCaller},
 	{"half a body", 0, (*loadRun).halfBody},
-}
+}...)
 
-func startLoad(ctx context.Context, node *devNode, crowd *people.People) *loadRun {
-	l := &loadRun{node: node, crowd: crowd, counts: make([]atomic.Int64, len(kinds)), failed: make(chan error, loadWorkers)}
+func startLoad(ctx context.Context, node *devNode, crowd *people.People, kinds []kind) *loadRun {
+	l := &loadRun{node: node, crowd: crowd, kinds: kinds, counts: make([]atomic.Int64, len(kinds)), failed: make(chan error, loadWorkers)}
 	for w := range uint64(loadWorkers) {
 		l.workers.Go(func() {
 			if err := l.work(ctx, w); err != nil && ctx.Err() == nil {
@@ -119,7 +128,8 @@ func startLoad(ctx context.Context, node *devNode, crowd *people.People) *loadRu
 
 func (l *loadRun) work(ctx context.Context, w uint64) error {
 	for n := w; ctx.Err() == nil; n += loadWorkers {
-		kind := kinds[n/loadWorkers%uint64(len(kinds))]
+		at := n / loadWorkers % uint64(len(l.kinds))
+		kind := l.kinds[at]
 		status, err := kind.send(l, ctx, n)
 		if err != nil {
 			return fmt.Errorf("%s: %w", kind.name, err)
@@ -127,7 +137,7 @@ func (l *loadRun) work(ctx context.Context, w uint64) error {
 		if status != kind.status {
 			return fmt.Errorf("%s: status %d, want %d", kind.name, status, kind.status)
 		}
-		l.counts[n/loadWorkers%uint64(len(kinds))].Add(1)
+		l.counts[at].Add(1)
 		l.total.Add(1)
 	}
 	return nil
@@ -160,7 +170,7 @@ func (l *loadRun) wait(t *testing.T) map[string]int64 {
 	default:
 	}
 	done := map[string]int64{}
-	for i, kind := range kinds {
+	for i, kind := range l.kinds {
 		done[kind.name] = l.counts[i].Load()
 	}
 	return done

@@ -188,18 +188,24 @@ type verdict struct {
 	strange [][]byte // AES keys that are neither ours nor of TLS
 }
 
+// When a dump is taken.
+const (
+	underReads = "under reads"
+	underAll   = "under all requests"
+	afterLoad  = "after load"
+)
+
 // inFlight says whether a name found at that moment may belong to somebody who
-// is being answered: net/http holds the first 4 KiB of a body until it has all
-// come.
+// is being written about: net/http holds the first 4 KiB of a body until it
+// has all come.
 func inFlight(c Count, when string) bool {
-	return strings.HasPrefix(c.Class, "names") && when != afterLoad
+	return strings.HasPrefix(c.Class, "names") && strings.HasPrefix(when, underAll)
 }
 
-const afterLoad = "after load"
-
-// dumpUnderLoad runs a node under load, dumps it thrice, ends the load, dumps
-// it once more, and judges the dumps.
-func dumpUnderLoad(t *testing.T, program string, mode nodeMode) (v verdict) {
+// dumpUnderLoad dumps a node so many times while it is read from, while it
+// gets requests of all kinds, and while it is read from again, then once more
+// when all is done.
+func dumpUnderLoad(t *testing.T, program string, mode nodeMode, rounds int) (v verdict) {
 	t.Helper()
 	node := startNode(t, program, mode)
 	crowd, err := people.New(people.Config{Seed: 77, Marked: true})
@@ -207,17 +213,22 @@ func dumpUnderLoad(t *testing.T, program string, mode nodeMode) (v verdict) {
 		t.Fatal(err)
 	}
 	storeCrowd(t, node, crowd)
-	ctx, stop := context.WithCancel(t.Context())
-	load := startLoad(ctx, node, crowd)
-	for round := range 3 {
-		load.await(t, 2000)
-		v.judge(t, node, crowd, fmt.Sprintf("under load %d", round+1))
+	for _, phase := range []struct {
+		when  string
+		kinds []kind
+	}{{underReads, readKinds}, {underAll, allKinds}, {underReads + " again", readKinds}} {
+		ctx, stop := context.WithCancel(t.Context())
+		load := startLoad(ctx, node, crowd, phase.kinds)
+		for round := range rounds {
+			load.await(t, 1000)
+			v.judge(t, node, crowd, fmt.Sprintf("%s %d", phase.when, round+1))
+		}
+		load.await(t, 1000)
+		stop()
+		t.Logf("%s: %v", phase.when, load.wait(t))
 	}
-	stop()
-	done := load.wait(t)
 	node.client.CloseIdleConnections()
 	v.judge(t, node, crowd, afterLoad)
-	t.Logf("load: %v", done)
 	return v
 }
 
@@ -300,7 +311,7 @@ func TestNodeKeepsItsPromise(t *testing.T) {
 	program := buildNode(t)
 	for name, mode := range map[string]nodeMode{"http": {}, "tls": {tls: true}} {
 		t.Run(name, func(t *testing.T) {
-			v := dumpUnderLoad(t, program, mode)
+			v := dumpUnderLoad(t, program, mode, 1)
 			for _, finding := range v.memory {
 				t.Error(finding)
 			}
@@ -318,13 +329,13 @@ func TestLeakyNodeIsFound(t *testing.T) {
 	requireNodeDump(t)
 	program := buildNode(t)
 	t.Run("names", func(t *testing.T) {
-		v := dumpUnderLoad(t, program, nodeMode{leak: "names"})
+		v := dumpUnderLoad(t, program, nodeMode{leak: "names"}, 0)
 		if !slices.ContainsFunc(v.memory, func(f string) bool { return strings.Contains(f, "names") }) {
 			t.Errorf("found no name in a node that makes strings of them: %v", v.memory)
 		}
 	})
 	t.Run("keys", func(t *testing.T) {
-		v := dumpUnderLoad(t, program, nodeMode{leak: "keys"})
+		v := dumpUnderLoad(t, program, nodeMode{leak: "keys"}, 0)
 		for _, class := range []string{"raw key", "AES round key"} {
 			if !slices.ContainsFunc(v.memory, func(f string) bool { return strings.Contains(f, class) }) {
 				t.Errorf("found no %s in a node that copies its keys: %v", class, v.memory)
