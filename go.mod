@@ -15,7 +15,6 @@ require (
 	github.com/prometheus/client_golang v1.25.0 // metrics in the form everybody scrapes
 	github.com/rogpeppe/go-internal v1.16.0 // tests as scripts and archives anyone can read
 	github.com/spf13/cobra v1.10.2 // commands, flags, help and shell completion
-	github.com/spf13/pflag v1.0.9 // the type of the flags that cobra reads
 	github.com/vbauerster/mpb/v8 v8.12.0 // the progress bar of an import
 	go.uber.org/goleak v1.3.0 // tests fail when a goroutine is left behind
 	golang.org/x/sys v0.49.0 // memfd_secret, mlock, madvise and prctl
@@ -49,6 +48,7 @@ require (
 	github.com/prometheus/common v0.72.0 // indirect
 	github.com/prometheus/procfs v0.22.0 // indirect
 	github.com/santhosh-tekuri/jsonschema/v6 v6.0.3 // indirect
+	github.com/spf13/pflag v1.0.9 // indirect
 	golang.org/x/crypto v0.58.0 // indirect
 	golang.org/x/text v0.43.0 // indirect
 	golang.org/x/tools v0.51.0 // indirect
