@@ -7,9 +7,20 @@ import (
 	"cloakroom/cluster/command"
 )
 
-// memoryReserve is the share of record memory, one byte in so many, that
-// deposits leave alone, so that erasures always find room.
-const memoryReserve = 10
+// Deposits leave a part of record memory alone, so that erasures always find
+// room, and so that what was let in can be stored: records of another size
+// than before take a piece of memory of their own in each shard, of which they
+// fill only a part.
+const (
+	memoryReserve = 10      // one byte in so many, at least
+	shardSlack    = 2 << 20 // for each shard: one such piece for each size of record
+)
+
+// reserve returns how much of record memory deposits leave alone. A memory too
+// small for the slack of all shards keeps half of it.
+func (c *Cluster) reserve(limit int64) int64 {
+	return max(limit/memoryReserve, min(limit/2, int64(c.cfg.Shards)*shardSlack))
+}
 
 // claim is record memory that commands on their way may need. The memory
 // itself shows them only once they are applied, and many can be on their way.
@@ -35,7 +46,7 @@ func (c *Cluster) claim(commands []command.Command) (*claim, error) {
 	}
 	free, limit := c.cfg.RecordMemory()
 	claimed := c.claimed.Add(bytes)
-	if limit > 0 && free-claimed < limit/memoryReserve {
+	if limit > 0 && free-claimed < c.reserve(limit) {
 		c.claimed.Add(-bytes)
 		return nil, cloakroom.ErrMemoryFull
 	}

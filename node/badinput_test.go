@@ -1,6 +1,7 @@
 package node_test
 
 import (
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -145,6 +146,49 @@ func TestArenaFullStillErases(t *testing.T) {
 	h.call("DELETE", "/v1/subjects/"+ids[0], "").want(t, 200, "")
 	if p := h.resolve(ids[:1], `["display_name"]`); len(p.Missing) != 1 {
 		t.Error("an erased subject is still served")
+	}
+}
+
+// What is let in must find room: records of many sizes take memory that those
+// of one size never did, and a shard that runs out of it stops for good.
+func TestManySizesStopNoShard(t *testing.T) {
+	h := open(t, func(cfg *node.Config) {
+		cfg.Memory.Limit = 64 << 20
+		for i := range cfg.Schema {
+			cfg.Schema[i].MaxBytes = 60 << 10
+		}
+	})
+	batch := func(sizes ...int) answer {
+		items := make([]string, len(sizes))
+		for i, n := range sizes {
+			items[i] = `{"fields":{"display_name":"` + strings.Repeat("v", n) + `"}}`
+		}
+		return h.call("POST", "/v1/subjects/batch", `{"subjects":[`+strings.Join(items, ",")+`]}`)
+	}
+	status := func() (s struct {
+		Arena  struct{ Free int }
+		Shards []struct {
+			Leading bool
+			Parked  string
+		}
+	}) {
+		h.call("GET", "/v1/sys/status", "").want(t, 200, "").decode(t, &s)
+		return s
+	}
+	for status().Arena.Free > 14<<20 && batch(slices.Repeat([]int{900}, 250)...).status == 200 {
+	}
+	var sizes []int
+	for total, n := 0, 64; total < 7<<20; total += n {
+		if n += 64 + n/9; n > 27<<10 {
+			n = 64
+		}
+		sizes = append(sizes, n)
+	}
+	batch(sizes...)
+	for i, s := range status().Shards {
+		if !s.Leading || s.Parked != "" {
+			t.Errorf("shard %d stopped: %s", i, s.Parked)
+		}
 	}
 }
 
