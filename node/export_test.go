@@ -31,7 +31,7 @@ func MetricNames() []string {
 // SweepOnce runs one round of the sweep over all shards.
 func (n *Node) SweepOnce(ctx context.Context) error {
 	for _, shard := range n.cluster.Directory().Shards {
-		if _, err := n.sweepShard(ctx, shard.ID, cloakroom.Token{}); err != nil {
+		if err := n.sweepShard(ctx, shard.ID); err != nil {
 			return err
 		}
 	}

@@ -62,6 +62,26 @@ func TestSweepWipesWhatExpired(t *testing.T) {
 	h.call("GET", "/v1/subjects/"+kept.ID, "").want(t, 200, "")
 }
 
+// One round wipes all there is: what expires faster than that is never gone.
+func TestSweepLeavesNothingForLater(t *testing.T) {
+	var c clock
+	h := open(t, func(cfg *node.Config) { cfg.Now = c.now; cfg.Shards = 1 })
+	h.call("POST", "/v1/subjects/batch", `{"subjects":[`+strings.TrimSuffix(
+		strings.Repeat(`{"fields":{"display_name":"Ada Lovelace"},"ttl":"1h"},`, 1000), ",")+`]}`).want(t, 200, "")
+	c.advance(3 * time.Hour)
+	last := h.deposit(ada)
+	until(t, "shard time has passed the expiry", func() bool {
+		if err := h.node.SweepOnce(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		return h.node.Subjects() < 1001
+	})
+	if got := h.node.Subjects(); got != 1 {
+		t.Errorf("after the first round that found any: %d subjects, want 1", got)
+	}
+	h.call("GET", "/v1/subjects/"+last.ID, "").want(t, 200, "")
+}
+
 func TestForeignDomainIsMissing(t *testing.T) {
 	h := open(t, func(cfg *node.Config) {
 		cfg.Domains = []string{"shop", "clinic"}

@@ -14,7 +14,7 @@ import (
 const (
 	sweepEvery = 10 * time.Second
 	sweepGrace = time.Hour
-	sweepBatch = 256 // subjects of one shard in one round
+	sweepBatch = 256 // subjects of one shard in one entry
 )
 
 // sweeper is the goroutine that does it. close stops it and waits.
@@ -38,7 +38,6 @@ func (s *sweeper) close() {
 func (n *Node) sweep(ctx context.Context) {
 	ticker := time.NewTicker(sweepEvery)
 	defer ticker.Stop()
-	after := make(map[cloakroom.ShardID]cloakroom.Token)
 	for {
 		select {
 		case <-ctx.Done():
@@ -46,18 +45,29 @@ func (n *Node) sweep(ctx context.Context) {
 		case <-ticker.C:
 		}
 		for _, shard := range n.cluster.Directory().Shards {
-			next, err := n.sweepShard(ctx, shard.ID, after[shard.ID])
-			if err != nil && ctx.Err() == nil {
+			if err := n.sweepShard(ctx, shard.ID); err != nil && ctx.Err() == nil {
 				n.cfg.Logger.Warn("sweep failed", "shard", shard.ID, "error", err)
 			}
-			after[shard.ID] = next
 		}
 	}
 }
 
-// sweepShard wipes the next expired subjects of a shard that this node leads
-// and returns where the next round goes on.
-func (n *Node) sweepShard(ctx context.Context, shard cloakroom.ShardID, after cloakroom.Token) (cloakroom.Token, error) {
+// sweepShard wipes all expired subjects of a shard that this node leads, in
+// entries that leave room for others' between them.
+func (n *Node) sweepShard(ctx context.Context, shard cloakroom.ShardID) error {
+	var after cloakroom.Token
+	for {
+		next, err := n.sweepSome(ctx, shard, after)
+		if err != nil || next == (cloakroom.Token{}) {
+			return err
+		}
+		after = next
+	}
+}
+
+// sweepSome wipes the next expired subjects of a shard and returns the last
+// token it looked at, zero when there is none left.
+func (n *Node) sweepSome(ctx context.Context, shard cloakroom.ShardID, after cloakroom.Token) (cloakroom.Token, error) {
 	if !n.cluster.Leads(shard) {
 		return cloakroom.Token{}, nil
 	}
