@@ -165,8 +165,8 @@ func TestEveryRequestLeavesAnAuditEntry(t *testing.T) {
 	h.call("POST", "/v1/resolve", `{"ids":["`+d.ID+`"],"fields":["email"]}`, "Cloakroom-Purpose", "nonsense").want(t, 403, "purpose")
 	lines := h.node.AuditLines()
 	for _, want := range []string{
-		`"action":"deposit","asked":1,"found":0,"missing":0,"outcome":"intent"`,
-		`"action":"deposit","asked":1,"found":1,"missing":0,"outcome":"ok"`,
+		`"action":"deposit","fields":["display_name","email"],"asked":1,"found":0,"missing":0,"outcome":"intent"`,
+		`"action":"deposit","fields":["display_name","email"],"asked":1,"found":1,"missing":0,"outcome":"ok"`,
 		`"action":"resolve","fields":["email"],"form":"plain","purpose":"contact","asked":2,"found":1,"missing":1,"outcome":"ok"`,
 		`"action":"erase","asked":1,"found":0,"missing":0,"outcome":"intent"`,
 		`"action":"read"`,

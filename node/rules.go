@@ -168,6 +168,17 @@ func (r *rules) field(name []byte) *field {
 	return r.fields[f.Number]
 }
 
+// names returns the names of those live fields that are in the set.
+func (r *rules) names(set policy.Fields) []string {
+	var names []string
+	for _, number := range r.live {
+		if set.Has(number) {
+			names = append(names, r.fields[number].Name)
+		}
+	}
+	return names
+}
+
 // domain looks up what the caller named; no name is the default domain.
 func (r *rules) domain(name []byte) (cloakroom.Domain, bool) {
 	if len(name) == 0 {

@@ -30,6 +30,7 @@ type write struct {
 	retry   bool // only what a shard refused for an old schema is still to do
 
 	drafts []draft
+	named  policy.Fields // fields that some item names
 }
 
 // draft is one item on its way to a shard.
@@ -61,6 +62,7 @@ func (n *Node) write(ctx context.Context, w *write) error {
 		return n.refused(ctx, entry, err)
 	}
 	_, entry.Purpose = w.rules.purpose(w.req.Purpose)
+	entry.Fields = w.rules.names(w.named)
 	if err := n.prepare(ctx, w); err != nil {
 		return n.refused(ctx, entry, err)
 	}
@@ -177,6 +179,9 @@ func (n *Node) decideItems(w *write) (faults cloakroom.Faults, err error) {
 		}
 		var fields policy.Fields
 		fields, faults = w.check(i, faults)
+		for k, word := range fields {
+			w.named[k] |= word
+		}
 		_, err := policy.Decide(&w.caller.grant, &policy.Request{
 			Action: w.action, Fields: fields, Domain: domain, Purpose: purpose,
 		}, now)
