@@ -113,16 +113,16 @@ func (w *write) begun() bool {
 // refuseRest answers the items that are still to do with err.
 func (w *write) refuseRest(err error) {
 	for i := range w.results {
-		if w.toDo(i) {
+		if w.pending(i) {
 			w.results[i].Err = err
 		}
 	}
 }
 
-// toDo says whether item i is to be proposed: in a retry only what met an old
+// pending says whether item i is to be proposed: in a retry only what met an old
 // schema, since doing the others again would make subjects under pseudonyms
 // that nobody is told, or undo a later change.
-func (w *write) toDo(i int) bool {
+func (w *write) pending(i int) bool {
 	return !w.retry || !w.batch || errors.Is(w.results[i].Err, cloakroom.ErrStaleSchema)
 }
 
@@ -200,7 +200,7 @@ func (n *Node) propose(ctx context.Context, w *write) error {
 	}
 	order := make([]int, 0, len(w.drafts))
 	for i := range w.drafts {
-		if w.toDo(i) {
+		if w.pending(i) {
 			order = append(order, i)
 		}
 	}
