@@ -41,7 +41,7 @@ run: build ## start a throw-away store with PEOPLE=1000 sample people; ARGS="--l
 	./bin/cloakroom dev --people $(PEOPLE) $(ARGS)
 
 test: ## run every test, and those of the rooms that differ once more built the plain way
-	$(GO) test ./...
+	$(GO) test -timeout 15m ./...
 	GOEXPERIMENT= $(GO) test $(TWO_WAYS)
 
 race: ## run every test under the race detector (needs a C compiler)

@@ -21,7 +21,8 @@ func quick(t *testing.T) Config {
 	cfg.Cloakroom, cfg.Ceiling = []string{self, "fake-cloakroom"}, []string{self, "fixed-server"}
 	cfg.Redis, cfg.Out, cfg.Log = FindRedis(), t.TempDir(), t.Output()
 	cfg.People, cfg.MemoryFrom, cfg.ImportRows = 4000, 1000, 500
-	cfg.Round, cfg.WarmUp = 40*time.Millisecond, 10*time.Millisecond
+	// Long enough for one reply on a machine with other work.
+	cfg.Round, cfg.WarmUp = 120*time.Millisecond, 10*time.Millisecond
 	return cfg
 }
 
