@@ -75,6 +75,8 @@ func TestBadInput(t *testing.T) {
 		{"expired token", "POST", "/v1/resolve", resolve, as("token-expired"), 401, "unauthenticated"},
 		{"revoked token", "POST", "/v1/resolve", resolve, as("token-revoked"), 401, "unauthenticated"},
 		{"stale If-Match", "PUT", "/v1/subjects/" + kept.ID, ada, []string{"If-Match", `"0123456789abcdef"`}, 412, "version"},
+		{"schema with another case of a member", "PUT", "/v1/schema", `{"epoch":1,"Fields":[],"fields":[]}`, nil, 400, "malformed"},
+		{"schema field with another case of a member", "PUT", "/v1/schema", `{"epoch":1,"fields":[{"NAME":"nick","type":"text","max_retention":"24h","purposes":["display"]}]}`, nil, 400, "malformed"},
 		{"schema without fields", "PUT", "/v1/schema", `{"epoch":1}`, nil, 400, "malformed"},
 		{"schema with a type that is not served yet", "PUT", "/v1/schema", `{"epoch":1,"fields":[{"name":"note","type":"sealed","max_retention":"24h","purposes":["display"]}]}`, nil, 422, "schema"},
 		{"schema without purposes", "PUT", "/v1/schema", `{"epoch":1,"fields":[{"name":"nick","type":"text","max_retention":"24h","purposes":[]}]}`, nil, 422, "schema"},

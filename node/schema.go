@@ -1,11 +1,11 @@
 package node
 
 import (
-	"bytes"
 	"context"
-	"encoding/json"
 	"fmt"
 	"time"
+
+	"github.com/go-json-experiment/json"
 
 	"cloakroom"
 	"cloakroom/cluster/directory"
@@ -88,9 +88,8 @@ func (n *Node) operate(ctx context.Context, req *api.Request, c *caller, action 
 // and a longest retention: data protection by default (GDPR art. 25).
 func parseSchema(body []byte) (*directory.SetSchema, error) {
 	var wire schemaJSON
-	decoder := json.NewDecoder(bytes.NewReader(body))
-	decoder.DisallowUnknownFields()
-	if err := decoder.Decode(&wire); err != nil {
+	// encoding/json takes another case of a name for the name.
+	if err := json.Unmarshal(body, &wire, json.RejectUnknownMembers(true)); err != nil {
 		return nil, fmt.Errorf("read schema: %w", cloakroom.ErrMalformed)
 	}
 	if wire.Fields == nil { // to leave the member out is no way to retire every field

@@ -108,7 +108,7 @@ var owners = map[string][]string{
 	"github.com/brianvoe/gofakeit/v7":          {"internal/people", "bench"},
 	"github.com/dgraph-io/ristretto/v2":        {"node"},
 	"github.com/getkin/kin-openapi":            {"test"},
-	"github.com/go-json-experiment/json":       {"node/api", "node/record", "client", "cmd/cloakroom/rows"},
+	"github.com/go-json-experiment/json":       {"node", "node/api", "node/record", "client", "cmd/cloakroom/rows"},
 	"github.com/goccy/go-yaml":                 {"cmd/cloakroom"},
 	"github.com/hashicorp/go-hclog":            {"cluster/replica"},
 	"github.com/hashicorp/raft":                {"cluster/replica"}, // nobody else knows how replicas agree
