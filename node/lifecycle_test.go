@@ -157,14 +157,19 @@ func TestPatchesFromEverywhereAllLand(t *testing.T) {
 }
 
 func TestEveryRequestLeavesAnAuditEntry(t *testing.T) {
-	h := open(t, nil)
+	h := open(t, func(cfg *node.Config) {
+		cfg.Principals = append(cfg.Principals, node.Principal{Name: "nobody", Token: []byte("token-of-nobody-much"),
+			Grant: directory.Grant{Actions: []directory.Action{directory.Status}, Form: directory.FormMasked}})
+	})
 	d := h.deposit(ada)
 	h.resolve([]string{d.ID, "00000000-0000-4000-8000-000000000001"}, `["email"]`, "Cloakroom-Purpose", "contact")
 	h.call("DELETE", "/v1/subjects/"+d.ID, "").want(t, 200, "")
 	h.call("GET", "/v1/subjects/"+d.ID, "").want(t, 404, "")
 	h.call("POST", "/v1/resolve", `{"ids":["`+d.ID+`"],"fields":["email"]}`, "Cloakroom-Purpose", "nonsense").want(t, 403, "purpose")
+	h.call("GET", "/metrics", "", "Authorization", "Bearer token-of-nobody-much").want(t, 403, "denied")
 	lines := h.node.AuditLines()
 	for _, want := range []string{
+		`"principal":"nobody","action":"metrics","asked":0,"found":0,"missing":0,"outcome":"denied"`,
 		`"action":"deposit","fields":["display_name","email"],"asked":1,"found":0,"missing":0,"outcome":"intent"`,
 		`"action":"deposit","fields":["display_name","email"],"asked":1,"found":1,"missing":0,"outcome":"ok"`,
 		`"action":"resolve","fields":["email"],"form":"plain","purpose":"contact","asked":2,"found":1,"missing":1,"outcome":"ok"`,

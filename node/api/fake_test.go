@@ -222,7 +222,7 @@ func (f *fakeService) Ready(verbose bool) ([]byte, error) {
 	return nil, f.err
 }
 
-func (f *fakeService) Metrics(req *Request) (http.Handler, error) {
+func (f *fakeService) Metrics(_ context.Context, req *Request) (http.Handler, error) {
 	return http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Type", "text/plain; version=0.0.4")
 		io.WriteString(w, "cloakroom_up 1\n")

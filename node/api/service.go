@@ -71,7 +71,7 @@ type Service interface {
 	Ready(verbose bool) (body []byte, err error)
 	// Metrics serves the node's metrics to req.Caller, or returns
 	// [cloakroom.ErrDenied].
-	Metrics(req *Request) (http.Handler, error)
+	Metrics(ctx context.Context, req *Request) (http.Handler, error)
 }
 
 // RequestID names one request in problems, logs and the audit trail. It is

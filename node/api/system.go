@@ -67,7 +67,7 @@ func (x *exchange) readyz() error {
 
 // metrics serves GET /metrics to whom the service lets see them.
 func (x *exchange) metrics() error {
-	handler, err := x.server.service.Metrics(&x.req)
+	handler, err := x.server.service.Metrics(x.ctx, &x.req)
 	if err != nil {
 		return err
 	}
