@@ -38,6 +38,7 @@ func (x *exchange) readBody(limit int) ([]byte, error) {
 			return nil, err
 		}
 	}
+	x.conn.bodyRead(len(b))
 	return b, x.closeBody()
 }
 

@@ -1,6 +1,7 @@
 package api
 
 import (
+	"bytes"
 	"crypto/tls"
 	"errors"
 	"io"
@@ -28,6 +29,9 @@ type conn struct {
 	server   *Server
 
 	reader  []byte // net/http's read buffer, learnt at the first Read
+	header  int    // length of the request's header, 0: not known
+	came    int    // bytes handed to net/http since the header began
+	drained bool   // the last Read took all that TLS had opened
 	serving bool   // a handler runs
 	dead    bool   // nothing more is read
 
@@ -61,6 +65,7 @@ func (c *conn) Read(p []byte) (int, error) {
 	}
 	clear(p)
 	n, err := c.Conn.Read(p)
+	c.count(p, n)
 	if n > 0 && c.fresh.Load() {
 		c.fresh.Store(false)
 	}
@@ -68,6 +73,37 @@ func (c *conn) Read(p []byte) (int, error) {
 		c.wipe()
 	}
 	return n, err
+}
+
+// count keeps account of a Read, so that bodyRead knows whether net/http's
+// buffer holds anything of another request.
+func (c *conn) count(p []byte, n int) {
+	c.drained = n < len(p)
+	if c.serving {
+		c.came += n
+		return
+	}
+	c.came, c.header = n, 0
+	if n > 0 && &p[0] == &c.reader[0] { // the buffer was empty
+		if end := bytes.Index(p[:n], headerEnd); end >= 0 {
+			c.header = end + len(headerEnd)
+		}
+	}
+}
+
+var headerEnd = []byte("\r\n\r\n")
+
+// bodyRead wipes what a body of that length left in net/http's buffer and in
+// that of crypto/tls, once all of it was copied out, unless the client sent
+// more behind it: then the next Read wipes it.
+func (c *conn) bodyRead(length int) {
+	if c.header == 0 || c.came != c.header+length || !c.drained {
+		return
+	}
+	clear(c.reader)
+	if c.below != nil {
+		c.below.wipe()
+	}
 }
 
 // isWatch reports whether p is the one byte that net/http reads beside the
@@ -113,6 +149,11 @@ func (c *conn) ReadFrom(src io.Reader) (int64, error) {
 	body, ok := src.(*payload)
 	if !ok {
 		return 0, errNotGuarded
+	}
+	if c.below != nil && len(c.held) > 0 && len(c.held)+maxPadding <= headroom {
+		if n := c.server.sizes.padding(len(c.held) + len(body.buf) - headroom); n > 0 {
+			c.held = appendPadding(c.held, n)
+		}
 	}
 	start := headroom - len(c.held)
 	copy(body.buf[start:], c.held)

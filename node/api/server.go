@@ -22,6 +22,7 @@ type Server struct {
 	pool    *securemem.Pool
 	limits  Limits
 	tls     *tls.Config
+	sizes   recordSizes // of crypto/tls's buffers
 	log     *slog.Logger
 	observe func(call string, status int, took time.Duration)
 	fixed   func(method, path string) []byte
@@ -60,6 +61,7 @@ func New(cfg Config) (*Server, error) {
 		pool:     cfg.Pool,
 		limits:   cfg.Limits,
 		tls:      cfg.TLS,
+		sizes:    findRecordSizes(),
 		log:      cfg.Logger,
 		observe:  cfg.Observe,
 		fixed:    cfg.Fixed,
