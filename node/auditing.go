@@ -15,6 +15,7 @@ import (
 // in only once they are known to be names of the schema: what a caller wrote
 // may be anything, a value included.
 func entryOf(req *api.Request, c *caller, action policy.Action) audit.Entry {
+	req.Recorded = true // by whoever asked for the entry, before the answer
 	return audit.Entry{
 		Request:   hex.AppendEncode(nil, req.ID[:]),
 		Trace:     req.Trace,
@@ -23,11 +24,31 @@ func entryOf(req *api.Request, c *caller, action policy.Action) audit.Entry {
 	}
 }
 
+// Refused records a request that never reached the pipeline: an unknown
+// caller, a body that cannot be read.
+func (n *Node) Refused(ctx context.Context, req *api.Request, call string, why error) error {
+	entry := audit.Entry{
+		Request: hex.AppendEncode(nil, req.ID[:]),
+		Trace:   req.Trace,
+		Action:  call,
+		Outcome: outcomeOf(why),
+	}
+	if c, known := req.Caller.(*caller); known {
+		entry.Principal = c.name
+	}
+	return n.audit.Write(ctx, &entry)
+}
+
 // outcomes names every end a request can have in the audit log.
 var outcomes = []struct {
 	err  error
 	name string
 }{
+	{cloakroom.ErrUnauthenticated, "unauthenticated"},
+	{cloakroom.ErrMalformed, "malformed"},
+	{cloakroom.ErrMalformedID, "malformed"},
+	{cloakroom.ErrNotRandomID, "malformed"},
+	{cloakroom.ErrMediaType, "media-type"},
 	{cloakroom.ErrDenied, "denied"},
 	{cloakroom.ErrPurpose, "purpose"},
 	{cloakroom.ErrNotFound, "not-found"},

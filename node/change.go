@@ -7,6 +7,7 @@ import (
 	"cloakroom"
 	"cloakroom/cluster/command"
 	"cloakroom/node/api"
+	"cloakroom/node/policy"
 )
 
 // readBase reads what a patch builds on. A subject that the grant's domains do
@@ -90,7 +91,7 @@ func (n *Node) listAll(r *rules, d *draft, kind command.Kind) error {
 	}
 	d.command.Kind, d.command.Subject = kind, subject
 	d.command.SchemaEpoch = r.view.Schema.Epoch
-	if err := n.removeOthers(r, d, noFields); err != nil {
+	if err := n.removeOthers(r, d, noFields, policy.AllFields()); err != nil {
 		return err
 	}
 	d.command.SortFields()

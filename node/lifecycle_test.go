@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"cloakroom"
 	"cloakroom/cluster/directory"
 	"cloakroom/node"
 )
@@ -255,4 +256,39 @@ func TestStatusAndReadiness(t *testing.T) {
 		t.Error("the verbose readiness does not tell what each shard tolerates")
 	}
 	h.call("GET", "/livez", "").want(t, 200, "")
+}
+
+func TestPutLeavesFieldsOutsideItsGrant(t *testing.T) {
+	h := open(t, func(cfg *node.Config) {
+		cfg.Principals = append(cfg.Principals, node.Principal{Name: "names", Token: []byte("token-names"), Grant: directory.Grant{
+			Actions: []directory.Action{directory.Deposit}, Fields: []cloakroom.FieldNumber{cloakroom.FirstField},
+			AllDomains: true, Form: directory.FormPlain}})
+	})
+	d := h.deposit(ada)
+	h.call("PUT", "/v1/subjects/"+d.ID, `{"fields":{"display_name":"Ada King"}}`, "Authorization", "Bearer token-names").want(t, 200, "")
+	p := h.resolve([]string{d.ID}, `["display_name","email"]`)
+	if got := p.Subjects[d.ID]; got["display_name"] != "Ada King" || got["email"] != "ada@example.org" {
+		t.Errorf("after a PUT of the name alone by a caller who may not write e-mail: %d fields", len(got))
+	}
+}
+
+func TestRefusalsOfTheFrontDoorAreAudited(t *testing.T) {
+	h := open(t, nil)
+	h.call("POST", "/v1/resolve", `{"ids":[]}`, "Authorization", "Bearer nobody").want(t, 401, "unauthenticated")
+	h.call("POST", "/v1/resolve", `{"ids":`).want(t, 400, "malformed")
+	h.call("GET", "/v1/subjects/nonsense", "").want(t, 400, "malformed-id")
+	h.call("GET", "/livez", "").want(t, 200, "")
+	lines := strings.Split(strings.TrimSpace(h.node.AuditLines()), "\n")
+	if len(lines) != 3 {
+		t.Fatalf("audit entries: got %d, want 3", len(lines))
+	}
+	for i, want := range []string{
+		`"action":"resolve","asked":0,"found":0,"missing":0,"outcome":"unauthenticated"`,
+		`"principal":"dev","action":"resolve","asked":0,"found":0,"missing":0,"outcome":"malformed"`,
+		`"principal":"dev","action":"get","asked":0,"found":0,"missing":0,"outcome":"malformed"`,
+	} {
+		if !strings.Contains(lines[i], want) {
+			t.Errorf("entry %d: want %s in %s", i, want, lines[i])
+		}
+	}
 }

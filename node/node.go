@@ -228,8 +228,9 @@ func (n *Node) Ready(verbose bool) ([]byte, error) {
 	}{true, n.groups()}), nil
 }
 
-// closeWait is how long requests under way have to end.
-const closeWait = 10 * time.Second
+// closeWait is how long requests under way have to end: longer than the front
+// door lets one take, so that no memory is unmapped under a handler.
+const closeWait = 25 * time.Second
 
 // Close lets requests under way end, stops every room and wipes all memory.
 func (n *Node) Close() error {

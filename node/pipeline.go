@@ -125,6 +125,8 @@ func (n *Node) outcome(ctx context.Context, entry audit.Entry, err error) error 
 	if err == nil && entry.Missing == 0 {
 		entry.Found = entry.Asked
 	}
+	// The write is done: the end of the caller's time is no reason to hide it.
+	ctx = context.WithoutCancel(ctx)
 	if failed := n.audit.Write(ctx, &entry); failed != nil && err == nil {
 		return cloakroom.ErrOutcomeUnknown
 	}

@@ -315,8 +315,8 @@ func (n *Node) lookForBare(ctx context.Context, r *read, req *api.Request) error
 	if err := n.place(b); err != nil {
 		return err
 	}
-	if err := n.fetch(ctx, b, req); err != nil {
-		return err
+	if err := n.fetch(ctx, b, req); err != nil && len(b.ids) == len(r.ids) {
+		return err // none could be answered; otherwise these alone are unreachable
 	}
 	j := 0
 	for i := range r.ids {

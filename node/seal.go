@@ -135,7 +135,7 @@ func (n *Node) sealItem(w *write, i int, now time.Time, memory []byte) ([]byte, 
 		c.Fields = append(c.Fields, command.Field{Token: token, Record: memory[from:len(memory):len(memory)]})
 	}
 	if c.Kind == command.Put && c.Flags&command.CreateOnly == 0 {
-		if err := n.removeOthers(w.rules, d, written); err != nil {
+		if err := n.removeOthers(w.rules, d, written, w.caller.grant.Fields); err != nil {
 			return memory, err
 		}
 	}
@@ -143,11 +143,12 @@ func (n *Node) sealItem(w *write, i int, now time.Time, memory []byte) ([]byte, 
 	return memory, nil
 }
 
-// removeOthers lists every declared field that is not written: a put replaces
-// the whole subject.
-func (n *Node) removeOthers(r *rules, d *draft, written policy.Fields) error {
+// removeOthers lists every declared field within the given ones that is not
+// written. A put replaces what its grant covers of a subject; the rest is not
+// its caller's to remove.
+func (n *Node) removeOthers(r *rules, d *draft, written, within policy.Fields) error {
 	for _, number := range r.declared {
-		if written.Has(number) {
+		if written.Has(number) || !within.Has(number) {
 			continue
 		}
 		token, err := n.records.Token(number, d.id)

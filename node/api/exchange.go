@@ -72,7 +72,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	if err := x.serve(); err != nil {
-		x.fail(err)
+		x.fail(x.recorded(err))
 	}
 }
 
@@ -95,6 +95,18 @@ func (x *exchange) serve() error {
 		return err
 	}
 	return x.call.serve(x)
+}
+
+// recorded has a refusal that the service does not know of recorded, and
+// returns why the request is refused now.
+func (x *exchange) recorded(why error) error {
+	if x.call == nil || x.call.public || x.req.Recorded {
+		return why
+	}
+	if err := x.server.service.Refused(x.ctx, &x.req, x.call.name, why); err != nil {
+		return err
+	}
+	return why
 }
 
 // prepare does what calls have in common before the body is read: who calls,

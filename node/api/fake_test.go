@@ -35,6 +35,7 @@ var testVersion = cloakroom.Version{0xfe, 1, 2, 3, 4, 5, 6, 7}
 
 // fakeService answers everything and remembers the last call.
 type fakeService struct {
+	refused []string // calls, guarded by mu
 	mu      sync.Mutex
 	calls   int
 	req     Request
@@ -70,7 +71,16 @@ func (f *fakeService) Authenticate(token []byte) (Caller, error) {
 }
 
 // called copies what the request holds: the original dies with the call.
+// Refused counts refusals of the front door.
+func (f *fakeService) Refused(_ context.Context, req *Request, call string, why error) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.refused = append(f.refused, call)
+	return nil
+}
+
 func (f *fakeService) called(req *Request) error {
+	req.Recorded = true
 	f.mu.Lock()
 	f.calls++
 	f.req = *req

@@ -62,6 +62,12 @@ type Service interface {
 	Schema(ctx context.Context, req *Request) ([]byte, error)
 	SetSchema(ctx context.Context, req *Request, body []byte) ([]byte, error)
 
+	// Refused is told of a request to a call that the front door turned away
+	// before the service was asked, so that it is recorded too. req.Caller is
+	// nil if the caller is unknown; call is a name of this package. An error
+	// takes the place of why.
+	Refused(ctx context.Context, req *Request, call string, why error) error
+
 	// PublicKeys returns the public signing keys, present and past, as JSON.
 	PublicKeys() []byte
 	// Status returns the operator's view of the node, as JSON.
@@ -99,6 +105,8 @@ type Request struct {
 	HasIfMatch bool
 	// Body is the body as received; decoded values never overwrite it.
 	Body []byte
+	// Recorded is set by the service once the request stands in its audit log.
+	Recorded bool
 	// ReplyIndex is what the service answers as Cloakroom-Index: visible
 	// ASCII, appended by the service to ReplyIndex[:0].
 	ReplyIndex []byte
