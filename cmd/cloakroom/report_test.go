@@ -53,12 +53,19 @@ func TestNoEscapesReachTheTerminal(t *testing.T) {
 	}
 }
 
-func TestFlattenKeepsTheOrder(t *testing.T) {
-	rows, err := flatten([]byte(`{"b":{"x":1,"a":[true,{"n":null}]},"a":"t"}`))
-	if got := fmt.Sprint(rows); err != nil || got != "[[b.x 1] [b.a.0 true] [b.a.1.n null] [a t]]" {
-		t.Errorf("got %s, %v", got, err)
+func TestOverviewIsShortAndTellsWhatFails(t *testing.T) {
+	rows, err := overview([]byte(`{"ready":true,"subjects":3,"shards":[{"leading":true},{"parked":"disk"}],
+		"memory":{"backend":"secretmem","locked":{"keys":1024,"pool":1048576},"hardening":[{"name":"swap","ok":false,"detail":"swap is on"}]}}`))
+	if err != nil {
+		t.Fatal(err)
 	}
-	if _, err := flatten([]byte(`{"a":`)); err == nil {
+	text := fmt.Sprint(rows)
+	for _, want := range []string{"ready yes", "subjects 3", "2, 1 in service", "shard 1 stopped: disk", "1.0 MiB locked", "swap does not hold"} {
+		if !strings.Contains(text, want) {
+			t.Errorf("no %q in %s", want, text)
+		}
+	}
+	if _, err := overview([]byte(`{"ready":`)); err == nil {
 		t.Error("a torn document is taken")
 	}
 }

@@ -29,7 +29,7 @@ func (a *app) status() *cobra.Command {
 			if a.json {
 				return printJSON(a.out, json.RawMessage(document))
 			}
-			rows, err := flatten(document)
+			rows, err := overview(document)
 			if err != nil {
 				return fmt.Errorf("read status: not valid JSON")
 			}
