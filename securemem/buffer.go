@@ -13,6 +13,7 @@ type Buffer struct {
 	at    unsafe.Pointer // nil once released
 	n     int
 	order int
+	first bool // the request held none before
 }
 
 // Bytes returns the buffer: as long as was asked for, with the capacity of its
@@ -26,13 +27,13 @@ func (b *Buffer) Bytes() []byte {
 
 // Grow makes the buffer n bytes long and keeps its content. If its class is
 // too small, the whole content of the class moves to a larger one and the old
-// place is wiped; it waits and fails like [Pool.Get], and then b is as before.
+// place is wiped; it waits and fails like [Pool.More], and then b is as before.
 func (b *Buffer) Grow(ctx context.Context, n int) error {
 	if n <= cap(b.Bytes()) {
 		b.n = max(b.n, n)
 		return nil
 	}
-	larger, err := b.pool.Get(ctx, n)
+	larger, err := b.pool.More(ctx, n)
 	if err != nil {
 		return err
 	}
@@ -53,5 +54,5 @@ func (b *Buffer) Release() {
 	clear(whole)
 	leaf := (uintptr(b.at) - b.pool.mem.addr()) / leafBytes
 	b.at = nil
-	b.pool.give(int32(leaf), b.order)
+	b.pool.give(int32(leaf), b.order, b.first)
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"math/bits"
+	"slices"
 	"sync"
 	"unsafe"
 
@@ -26,6 +27,11 @@ func largestBlock(n int) int {
 // waits in line: first come, first served, whatever the size, so that large
 // requests are not starved by small ones.
 //
+// A request's first buffer comes from [Pool.Get], all further ones from
+// [Pool.More]. First buffers take half of the pool at most, and those who hold
+// one are served before those who don't, so that requests which wait for their
+// second buffer are not waiting for each other's first.
+//
 // Pool is safe for concurrent use.
 type Pool struct {
 	mem   span
@@ -33,8 +39,10 @@ type Pool struct {
 
 	mu      sync.Mutex
 	blocks  *buddy
-	inUse   int // bytes, by class
-	waiting []*waiter
+	inUse   int       // bytes, by class
+	firsts  int       // of these, by first buffers
+	waiting []*waiter // for a first buffer
+	holding []*waiter // for a further one
 	refused uint64
 	closed  bool
 }
@@ -42,6 +50,7 @@ type Pool struct {
 // waiter is one Get in line. ready is closed once leaf is its.
 type waiter struct {
 	order int
+	first bool
 	leaf  int32
 	ready chan struct{}
 }
@@ -66,42 +75,46 @@ func (p *Pool) MaxBuffer() int { return leafBytes << p.order }
 // ends, then returns cloakroom.ErrOverloaded; at once if the line is full.
 // More than [Pool.MaxBuffer] bytes is cloakroom.ErrTooLarge.
 //
-// A request that waits while it holds a buffer stands in the way of others:
-// give ctx a deadline.
-func (p *Pool) Get(ctx context.Context, n int) (*Buffer, error) {
+// A request calls Get once, and [Pool.More] while it holds a buffer.
+func (p *Pool) Get(ctx context.Context, n int) (*Buffer, error) { return p.get(ctx, n, true) }
+
+// More is Get for who holds a buffer of this pool already.
+func (p *Pool) More(ctx context.Context, n int) (*Buffer, error) { return p.get(ctx, n, false) }
+
+func (p *Pool) get(ctx context.Context, n int, first bool) (*Buffer, error) {
 	if n < 0 || n > p.MaxBuffer() {
 		return nil, fmt.Errorf("get buffer of %d bytes: %w", n, cloakroom.ErrTooLarge)
 	}
 	order := orderFor(n)
-	leaf, err := p.take(ctx, order)
+	leaf, err := p.take(ctx, order, first)
 	if err != nil {
 		return nil, fmt.Errorf("get buffer: %w", err)
 	}
 	at := unsafe.Add(p.mem.at, int(leaf)*leafBytes)
-	return &Buffer{pool: p, at: at, n: n, order: order}, nil
+	return &Buffer{pool: p, at: at, n: n, order: order, first: first}, nil
 }
 
 // take reserves a block or waits for one.
-func (p *Pool) take(ctx context.Context, order int) (int32, error) {
+func (p *Pool) take(ctx context.Context, order int, first bool) (int32, error) {
 	p.mu.Lock()
 	if p.closed {
 		p.mu.Unlock()
 		return 0, errClosed
 	}
-	if len(p.waiting) == 0 {
-		if leaf, ok := p.blocks.take(order); ok {
-			p.inUse += leafBytes << order
+	if len(p.holding) == 0 && (!first || len(p.waiting) == 0) {
+		if leaf, ok := p.tryTake(order, first); ok {
 			p.mu.Unlock()
 			return leaf, nil
 		}
 	}
-	if len(p.waiting) >= maxWaiters {
+	if len(p.waiting)+len(p.holding) >= maxWaiters {
 		p.refused++
 		p.mu.Unlock()
 		return 0, fmt.Errorf("%d requests wait already: %w", maxWaiters, cloakroom.ErrOverloaded)
 	}
-	w := &waiter{order: order, leaf: none, ready: make(chan struct{})}
-	p.waiting = append(p.waiting, w)
+	w := &waiter{order: order, first: first, leaf: none, ready: make(chan struct{})}
+	line := p.line(first)
+	*line = append(*line, w)
 	p.mu.Unlock()
 	select {
 	case <-w.ready:
@@ -114,6 +127,31 @@ func (p *Pool) take(ctx context.Context, order int) (int32, error) {
 	return w.leaf, nil
 }
 
+// line is where a request waits.
+func (p *Pool) line(first bool) *[]*waiter {
+	if first {
+		return &p.waiting
+	}
+	return &p.holding
+}
+
+// tryTake takes a block if there is one that may be taken. p.mu is held.
+func (p *Pool) tryTake(order int, first bool) (int32, bool) {
+	size := leafBytes << order
+	if first && p.firsts > 0 && p.firsts+size > p.mem.n/2 {
+		return none, false
+	}
+	leaf, ok := p.blocks.take(order)
+	if !ok {
+		return none, false
+	}
+	p.inUse += size
+	if first {
+		p.firsts += size
+	}
+	return leaf, true
+}
+
 // giveUp leaves the line, unless the share came at the same moment.
 func (p *Pool) giveUp(ctx context.Context, w *waiter) (int32, error) {
 	p.mu.Lock()
@@ -121,11 +159,9 @@ func (p *Pool) giveUp(ctx context.Context, w *waiter) (int32, error) {
 	if w.leaf != none {
 		return w.leaf, nil
 	}
-	for i, other := range p.waiting {
-		if other == w {
-			p.waiting = append(p.waiting[:i], p.waiting[i+1:]...)
-			break
-		}
+	line := p.line(w.first)
+	if i := slices.Index(*line, w); i >= 0 {
+		*line = slices.Delete(*line, i, i+1)
 	}
 	p.serve() // the next in line may want less than w did
 	p.refused++
@@ -133,30 +169,38 @@ func (p *Pool) giveUp(ctx context.Context, w *waiter) (int32, error) {
 }
 
 // give takes a wiped block back.
-func (p *Pool) give(leaf int32, order int) {
+func (p *Pool) give(leaf int32, order int, first bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.blocks.give(leaf, order)
 	p.inUse -= leafBytes << order
+	if first {
+		p.firsts -= leafBytes << order
+	}
 	p.serve()
 }
 
-// serve gives blocks to the head of the line while they last. p.mu is held.
+// serve gives blocks to the heads of the lines while they last, to those who
+// hold a buffer first. p.mu is held.
 func (p *Pool) serve() {
+	p.serveLine(&p.holding)
+	if len(p.holding) == 0 {
+		p.serveLine(&p.waiting)
+	}
+}
+
+func (p *Pool) serveLine(line *[]*waiter) {
 	served := 0
-	for _, w := range p.waiting {
-		leaf, ok := p.blocks.take(w.order)
+	for _, w := range *line {
+		leaf, ok := p.tryTake(w.order, w.first)
 		if !ok {
 			break
 		}
-		p.inUse += leafBytes << w.order
 		w.leaf = leaf
 		close(w.ready)
 		served++
 	}
-	if served > 0 {
-		p.waiting = append(p.waiting[:0], p.waiting[served:]...)
-	}
+	*line = slices.Delete(*line, 0, served)
 }
 
 // close sends everyone in line away. The memory is unmapped by its owner.
@@ -164,15 +208,15 @@ func (p *Pool) close() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.closed = true
-	for _, w := range p.waiting {
+	for _, w := range slices.Concat(p.waiting, p.holding) {
 		close(w.ready)
 	}
-	p.waiting = nil
+	p.waiting, p.holding = nil, nil
 }
 
 // Stats returns the pool's counters.
 func (p *Pool) Stats() PoolStats {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return PoolStats{Total: p.mem.n, InUse: p.inUse, Waiting: len(p.waiting), Refused: p.refused}
+	return PoolStats{Total: p.mem.n, InUse: p.inUse, Waiting: len(p.waiting) + len(p.holding), Refused: p.refused}
 }

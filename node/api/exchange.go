@@ -208,7 +208,7 @@ func (x *exchange) reset() {
 
 // getSpare returns guarded memory for strings that hold escapes.
 func (x *exchange) getSpare(n int) ([]byte, error) {
-	buf, err := x.server.pool.Get(x.ctx, n)
+	buf, err := x.server.pool.More(x.ctx, n)
 	if err != nil {
 		return nil, err
 	}

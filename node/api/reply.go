@@ -34,10 +34,15 @@ type reply struct {
 	wide  *securemem.Buffer // a larger scratch
 }
 
-// begin takes memory for about size bytes of JSON.
-func (r *reply) begin(ctx context.Context, pool *securemem.Pool, size int) error {
+// begin takes memory for about size bytes of JSON. holding says that the
+// request holds a buffer already, its body.
+func (r *reply) begin(ctx context.Context, pool *securemem.Pool, size int, holding bool) error {
 	size = min(size, pool.MaxBuffer()-scratchSize-headroom)
-	first, err := pool.Get(ctx, scratchSize+headroom+size)
+	get := pool.Get
+	if holding {
+		get = pool.More
+	}
+	first, err := get(ctx, scratchSize+headroom+size)
 	if err != nil {
 		return err
 	}
@@ -77,7 +82,7 @@ func (r *reply) enlarge(n int) bool {
 	}
 	need := len(r.buf) + n
 	size := max(need, min(2*cap(r.buf), r.pool.MaxBuffer()))
-	larger, err := r.pool.Get(r.ctx, size)
+	larger, err := r.pool.More(r.ctx, size)
 	if err != nil {
 		r.err = err
 		return false
@@ -97,7 +102,7 @@ func (r *reply) enlarge(n int) bool {
 // and the next Value reports why.
 func (r *reply) Scratch(n int) []byte {
 	if cap(r.scratch) < n {
-		wide, err := r.pool.Get(r.ctx, n)
+		wide, err := r.pool.More(r.ctx, n)
 		if err != nil {
 			r.err = err
 			return nil
@@ -160,7 +165,7 @@ type SubjectReply struct {
 // replies itself; this is for tests of a Service.
 func NewSubjectReply(ctx context.Context, pool *securemem.Pool) (*SubjectReply, error) {
 	r := new(SubjectReply)
-	return r, r.begin(ctx, pool, 2<<10)
+	return r, r.begin(ctx, pool, 2<<10, false)
 }
 
 // Begin starts the answer.
@@ -214,7 +219,7 @@ func (r *ResolveReply) prepare(ctx context.Context, pool *securemem.Pool, q *Que
 	for _, name := range q.Fields {
 		each += len(name) + len(`"":"",`) + 32
 	}
-	if err := r.begin(ctx, pool, 128+len(q.IDs)*each); err != nil {
+	if err := r.begin(ctx, pool, 128+len(q.IDs)*each, true); err != nil {
 		return err
 	}
 	r.buf = append(r.buf, `{"subjects":{`...)

@@ -43,7 +43,7 @@ func (x *exchange) get() error {
 		return err
 	}
 	reply := &x.subjectReply
-	if err := reply.begin(x.ctx, x.server.pool, 2<<10); err != nil {
+	if err := reply.begin(x.ctx, x.server.pool, 2<<10, false); err != nil {
 		return err
 	}
 	if err := x.server.service.Get(x.ctx, &x.req, id, &x.query, reply); err != nil {

@@ -80,7 +80,7 @@ func (x *exchange) sendFixed(content []byte) error {
 		}
 	}
 	r := &x.subjectReply.reply
-	if err := r.begin(x.ctx, x.server.pool, len(content)); err != nil {
+	if err := r.begin(x.ctx, x.server.pool, len(content), x.body != nil); err != nil {
 		return err
 	}
 	return x.send(http.StatusOK, typeJSON, append(r.buf, content...))
