@@ -18,7 +18,7 @@ func testPool() *Pool { return newPool(make([]byte, 64<<10)) }
 
 func mustGet(t testing.TB, p *Pool, n int) *Buffer {
 	t.Helper()
-	b, err := p.Get(t.Context(), n)
+	b, err := p.More(t.Context(), n)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -96,7 +96,7 @@ func TestDeadlineIsOverloaded(t *testing.T) {
 		start := time.Now()
 		ctx, cancel := context.WithTimeout(t.Context(), 3*time.Second)
 		defer cancel()
-		_, err := p.Get(ctx, 1)
+		_, err := p.More(ctx, 1)
 		if !errors.Is(err, cloakroom.ErrOverloaded) || !errors.Is(err, context.DeadlineExceeded) {
 			t.Errorf("got %v", err)
 		}
@@ -123,7 +123,7 @@ func TestFirstComeFirstServed(t *testing.T) {
 		var mu sync.Mutex
 		var order []string
 		get := func(ctx context.Context, name string, n int) {
-			b, err := p.Get(ctx, n)
+			b, err := p.More(ctx, n)
 			if err != nil {
 				name += " gave up"
 			}
@@ -166,10 +166,10 @@ func TestLineIsLimited(t *testing.T) {
 		}
 		ctx, cancel := context.WithCancel(t.Context())
 		for range maxWaiters {
-			go func() { _, _ = p.Get(ctx, 1) }()
+			go func() { _, _ = p.More(ctx, 1) }()
 		}
 		synctest.Wait()
-		if _, err := p.Get(ctx, 1); !errors.Is(err, cloakroom.ErrOverloaded) {
+		if _, err := p.More(ctx, 1); !errors.Is(err, cloakroom.ErrOverloaded) {
 			t.Errorf("got %v", err)
 		}
 		cancel()
@@ -187,14 +187,14 @@ func TestCloseSendsWaitersAway(t *testing.T) {
 			mustGet(t, p, 16<<10)
 		}
 		var err error
-		go func() { _, err = p.Get(t.Context(), 1) }()
+		go func() { _, err = p.More(t.Context(), 1) }()
 		synctest.Wait()
 		p.close()
 		synctest.Wait()
 		if !errors.Is(err, errClosed) {
 			t.Errorf("got %v", err)
 		}
-		if _, err := p.Get(t.Context(), 1); !errors.Is(err, errClosed) {
+		if _, err := p.More(t.Context(), 1); !errors.Is(err, errClosed) {
 			t.Errorf("got %v", err)
 		}
 	})
