@@ -31,12 +31,20 @@ func (r *run) memory(ctx context.Context) error {
 		if m.Empty, err = c.server.SettledRSS(ctx, r.Settle); err != nil {
 			return err
 		}
+		// Memory takes its time to stand still, and a server cuts a connection
+		// that says nothing for so long: dial anew after each wait.
+		if err := c.dial(ctx, r.Connections); err != nil {
+			return err
+		}
 		for range 1 + overwrites {
 			if _, err := c.store(ctx, 0, r.MemoryFrom); err != nil {
 				return err
 			}
 		}
 		if m.RSSFrom, err = c.server.SettledRSS(ctx, r.Settle); err != nil {
+			return err
+		}
+		if err := c.dial(ctx, r.Connections); err != nil {
 			return err
 		}
 		if _, err := c.store(ctx, r.MemoryFrom, r.People); err != nil {
