@@ -50,7 +50,7 @@ var Scenarios = []string{"http", "https", "memory", "deposits", "import", "start
 func Full() Config {
 	return Config{
 		People: 1_000_000, MemoryFrom: 100_000, ImportRows: 1_000_000, Seed: 1, Connections: 32,
-		Rounds: 5, Round: 2 * time.Second, WarmUp: 300 * time.Millisecond, Settle: 5 * time.Second,
+		Rounds: 5, Round: 2 * time.Second, WarmUp: 300 * time.Millisecond, Settle: 15 * time.Second,
 		Batches: []int{1, 10, 100, 1000}, DepositSizes: []int{1, 10, 100, 1000, 10_000}, Starts: 5,
 	}
 }

@@ -2,6 +2,7 @@ package node
 
 import (
 	"context"
+	"runtime/debug"
 	"sync"
 	"time"
 
@@ -44,6 +45,9 @@ func (n *Node) sweep(ctx context.Context) {
 			return
 		case <-ticker.C:
 		}
+		// What requests left is collected even when nothing is going on:
+		// securemem.Do wipes what it allocated no earlier than that.
+		debug.FreeOSMemory()
 		for _, shard := range n.cluster.Directory().Shards {
 			if err := n.sweepShard(ctx, shard.ID); err != nil && ctx.Err() == nil {
 				n.cfg.Logger.Warn("sweep failed", "shard", shard.ID, "error", err)
