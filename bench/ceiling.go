@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"slices"
 	"strconv"
+	"sync/atomic"
 
 	"cloakroom/bench/load"
 	"cloakroom/bench/server"
@@ -66,20 +67,20 @@ func (r *run) startBare(ctx context.Context, size int) (*contender, error) {
 
 // replySize returns the mean size of the bodies that answer the first draws.
 func replySize(ctx context.Context, c *contender, draws [][]uint32) (int, error) {
-	sum, n := 0, 0
+	var sum, n atomic.Int64 // connections over TLS have a goroutine each
 	plan := resolvePlan(c, draws[:min(len(draws), 1000)])
 	plan.Frame = func(b []byte) (int, error) {
 		size, err := c.frame(b)
 		if size > 0 {
-			sum += len(load.Body(b[:size]))
-			n++
+			sum.Add(int64(len(load.Body(b[:size]))))
+			n.Add(1)
 		}
 		return size, err
 	}
 	if _, err := c.gen.Once(ctx, plan); err != nil {
 		return 0, err
 	}
-	return sum / max(n, 1), nil
+	return int(sum.Load() / max(n.Load(), 1)), nil
 }
 
 // ServeFixed is the fixed server; it runs in a process of its own until that
