@@ -194,7 +194,7 @@ func TestManySizesStopNoShard(t *testing.T) {
 	}
 }
 
-func TestRequiredLockingWithoutMemoryRefuses(t *testing.T) {
+func TestAnUnknownBackendRefuses(t *testing.T) {
 	cfg := node.DevConfig([]byte("t"))
 	cfg.Memory = securemem.Config{Lock: securemem.LockRequired, Backend: "no-such-backend"}
 	if n, err := node.New(t.Context(), cfg); err == nil {

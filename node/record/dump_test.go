@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"os/exec"
 	"testing"
 
 	"cloakroom"
@@ -56,7 +55,10 @@ func TestNoValueInADump(t *testing.T) {
 			patterns := new(dumptest.Patterns)
 			patterns.Add(patterns.Class("value", 8), marker)
 			dumptest.AddForms(patterns, "value", marker)
-			found := dumpChild(t, mode, patterns)
+			found := dumptest.DumpChild(t, "record", "TestNoValueInADump", childMode+"="+mode, func(from io.Reader) *dumptest.Patterns {
+				awaitReady(t, from)
+				return patterns
+			})
 			t.Logf("searched %d MiB: %v; registers: %v", found.MemoryBytes>>20, found.Memory, found.Registers)
 			if got, want := len(found.Memory) > 0, mode == "leak"; got != want {
 				t.Errorf("value found: %v, want %v", got, want)
@@ -65,44 +67,13 @@ func TestNoValueInADump(t *testing.T) {
 	}
 }
 
-// dumpChild runs the child until it is ready, dumps it and searches the dump.
-func dumpChild(t *testing.T, mode string, patterns *dumptest.Patterns) dumptest.Found {
+// awaitReady reads what the child prints until it can be dumped.
+func awaitReady(t *testing.T, from io.Reader) {
 	t.Helper()
-	child := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^TestNoValueInADump$")
-	child.Env = append(os.Environ(), childMode+"="+mode)
-	child.Stderr = os.Stderr
-	stdin, err := child.StdinPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	stdout, err := child.StdoutPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := child.Start(); err != nil {
-		t.Fatal(err)
-	}
-	lines := bufio.NewScanner(stdout)
+	lines := bufio.NewScanner(from)
 	for lines.Scan() && lines.Text() != "ready" {
 		t.Log(lines.Text())
 	}
-	core, err := dumptest.Dump(t.Context(), child.Process.Pid, t.TempDir(), "record")
-	stdin.Close()
-	_, _ = io.Copy(io.Discard, stdout)
-	if err := child.Wait(); err != nil {
-		t.Fatalf("child: %v", err)
-	}
-	if errors.Is(err, dumptest.ErrNoRights) || errors.Is(err, exec.ErrNotFound) {
-		t.Skipf("no dump can be taken here: %v", err)
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
-	found, err := dumptest.ScanCore(core, patterns)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return found
 }
 
 // leaked is where the child of the counter-test leaves a value.

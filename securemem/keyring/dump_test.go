@@ -3,11 +3,9 @@ package keyring
 import (
 	"bufio"
 	"encoding/hex"
-	"errors"
 	"fmt"
 	"io"
 	"os"
-	"os/exec"
 	"strings"
 	"testing"
 
@@ -41,50 +39,15 @@ func TestNoKeyInADump(t *testing.T) {
 		leak bool
 	}{{"clean", false}, {"leak", true}} {
 		t.Run(c.mode, func(t *testing.T) {
-			found := dumpChild(t, c.mode)
+			found := dumptest.DumpChild(t, "keyring", "TestNoKeyInADump", childMode+"="+c.mode, func(from io.Reader) *dumptest.Patterns {
+				return readKeys(t, from)
+			})
 			t.Logf("searched %d MiB in %d segments: %v; registers: %v", found.MemoryBytes>>20, found.Segments, found.Memory, found.Registers)
 			if got := len(found.Memory) > 0; got != c.leak {
 				t.Errorf("keys found: %v, want %v", got, c.leak)
 			}
 		})
 	}
-}
-
-// dumpChild runs the child, dumps it and searches the dump.
-func dumpChild(t *testing.T, mode string) dumptest.Found {
-	t.Helper()
-	child := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^TestNoKeyInADump$", "-test.v")
-	child.Env = append(os.Environ(), childMode+"="+mode)
-	child.Stderr = os.Stderr
-	stdin, err := child.StdinPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	stdout, err := child.StdoutPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := child.Start(); err != nil {
-		t.Fatal(err)
-	}
-	patterns := readKeys(t, stdout)
-	core, err := dumptest.Dump(t.Context(), child.Process.Pid, t.TempDir(), "keyring")
-	stdin.Close()
-	_, _ = io.Copy(io.Discard, stdout)
-	if err := child.Wait(); err != nil {
-		t.Errorf("child: %v", err)
-	}
-	if errors.Is(err, dumptest.ErrNoRights) || errors.Is(err, exec.ErrNotFound) {
-		t.Skipf("no dump can be taken here: %v", err)
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
-	found, err := dumptest.ScanCore(core, patterns)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return found
 }
 
 // readKeys reads what the child tells of its keys, up to "ready".
