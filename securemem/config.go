@@ -61,16 +61,25 @@ type Config struct {
 	// Limit is the size of the record arena in bytes, 4 GiB if 0. It is
 	// rounded up to whole chunks of 128 KiB.
 	Limit int64
+	// Share says how many Memories this process is going to have; each takes
+	// one part in Share of what can be locked. 1 if 0.
+	Share int
 	// Logger is told what could not be had; nil discards.
 	Logger *slog.Logger
 }
 
-const defaultLimit = 4 << 30
+const (
+	defaultLimit = 4 << 30
+	maxShare     = 64
+)
 
 // normal returns cfg with its defaults filled in, or every fault it has.
 func (cfg Config) normal() (Config, error) {
 	if cfg.Limit == 0 {
 		cfg.Limit = defaultLimit
+	}
+	if cfg.Share == 0 {
+		cfg.Share = 1
 	}
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)
@@ -81,6 +90,9 @@ func (cfg Config) normal() (Config, error) {
 	}
 	if cfg.Limit < 0 || cfg.Limit > maxLimit {
 		faults = append(faults, fmt.Errorf("limit is %d bytes: want 0 to %d", cfg.Limit, int64(maxLimit)))
+	}
+	if cfg.Share < 1 || cfg.Share > maxShare {
+		faults = append(faults, fmt.Errorf("share is %d: want 1 to %d", cfg.Share, maxShare))
 	}
 	switch cfg.Backend {
 	case "", BackendSecretmem, BackendMemguard:

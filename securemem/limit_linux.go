@@ -10,10 +10,10 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// lockable returns how many bytes the process may still lock, MaxInt64 for no
-// limit. A soft limit below the hard one is raised first: the hard limit is
-// what the administrator allowed.
-func lockable() int64 {
+// lockable returns how many bytes one of share Memories may still lock,
+// MaxInt64 for no limit. A soft limit below the hard one is raised first: the
+// hard limit is what the administrator allowed.
+func lockable(share int) int64 {
 	var limit unix.Rlimit
 	if unix.Getrlimit(unix.RLIMIT_MEMLOCK, &limit) != nil {
 		return 0
@@ -27,7 +27,8 @@ func lockable() int64 {
 	if limit.Cur >= maxLimit || mayExceed(int(limit.Cur)) {
 		return math.MaxInt64
 	}
-	return max(0, int64(limit.Cur)-lockedNow())
+	left := max(0, int64(limit.Cur)-lockedNow())
+	return min(left, int64(limit.Cur)/int64(share))
 }
 
 // mayExceed reports whether the process can lock more than the limit of that

@@ -50,6 +50,12 @@ func TestEightMiB(t *testing.T) {
 		}
 	})
 	t.Run("memguard", func(t *testing.T) { runChild(t, "small limit, guard", true) })
+	t.Run("three in one", func(t *testing.T) {
+		if !haveSecretmem() {
+			t.Skip("the kernel has no memfd_secret")
+		}
+		runChild(t, "three in one", true)
+	})
 	t.Run("tiny", func(t *testing.T) { runChild(t, "tiny limit", true) })
 	t.Run("exhausted", func(t *testing.T) { runChild(t, "exhausted limit", true) })
 }
@@ -118,6 +124,47 @@ func childTinyLimit() error {
 	return m.Close()
 }
 
+// childThreeInOne opens three Memories where one process may lock 8 MiB, and a
+// fourth in the place of one that was closed.
+func childThreeInOne() error {
+	if err := withLimit(8 << 20); err != nil {
+		return err
+	}
+	var all [3]*Memory
+	open := func(i int) (err error) {
+		all[i], err = Open(Config{Share: len(all)})
+		if err != nil {
+			return fmt.Errorf("number %d: %w", i, err)
+		}
+		s := all[i].Status()
+		if s.Lockable != 8<<20/3 || s.Locked[purposeKeys] != 512<<10 || s.Locked[purposePool] != 1<<20 {
+			return fmt.Errorf("number %d: status %+v", i, s)
+		}
+		for _, c := range all[i].Harden() {
+			if (c.Name == "regions" || c.Name == "dumpable" || c.Name == "self_read") && !c.OK {
+				return fmt.Errorf("number %d: %+v", i, c)
+			}
+		}
+		return nil
+	}
+	for i := range all {
+		if err := open(i); err != nil {
+			return err
+		}
+	}
+	if err := all[1].Close(); err != nil {
+		return err
+	}
+	if err := open(1); err != nil {
+		return fmt.Errorf("again: %w", err)
+	}
+	var faults []error
+	for _, m := range all {
+		faults = append(faults, m.Close())
+	}
+	return errors.Join(faults...)
+}
+
 // childExhaustedLimit loses the room to lock after Open has planned with it.
 func childExhaustedLimit() error {
 	open := func(mode LockMode) (*Memory, *Slab, error) {
@@ -166,6 +213,8 @@ func TestPoolSize(t *testing.T) {
 	for _, c := range []struct{ lockable, pool, buffer int64 }{
 		{8 << 20, 2 << 20, 512 << 10},
 		{8<<20 - 64<<10, 1792 << 10, 256 << 10},
+		{8 << 20 / 3, 1 << 20, 256 << 10},
+		{1 << 20, 512 << 10, 128 << 10},
 		{1 << 30, 64 << 20, 16 << 20},
 		{1 << 62, 64 << 20, 16 << 20},
 	} {

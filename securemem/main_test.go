@@ -22,6 +22,7 @@ func children() map[string]func() error {
 		"small limit, guard":  childSmallLimitMemguard,
 		"tiny limit":          childTinyLimit,
 		"exhausted limit":     childExhaustedLimit,
+		"three in one":        childThreeInOne,
 		"harden":              childHarden,
 		"harden, memguard":    childHardenMemguard,
 		"keys on the heap":    childKeysOnHeap,

@@ -10,6 +10,7 @@ const (
 	keyBytesSmall = 512 << 10 // with less than roomy lockable
 	keyBytesLarge = 960 << 10
 	minPoolBytes  = 256 << 10
+	smallPool     = 1 << 20
 	maxPoolBytes  = 64 << 20
 	roomy         = 16 << 20
 )
@@ -27,10 +28,10 @@ type plan struct {
 // makePlan decides by the lock mode, the kernel and RLIMIT_MEMLOCK.
 func makePlan(cfg Config) (plan, error) {
 	if cfg.Lock == LockOff {
-		return plan{backend: BackendPlain, lockable: lockable(), small: plainPages, arena: hugePages,
+		return plan{backend: BackendPlain, lockable: lockable(cfg.Share), small: plainPages, arena: hugePages,
 			keyBytes: keyBytesLarge, poolBytes: maxPoolBytes}, nil
 	}
-	p := plan{lockable: lockable(), keyBytes: keyBytesSmall}
+	p := plan{lockable: lockable(cfg.Share), keyBytes: keyBytesSmall}
 	if p.lockable >= roomy {
 		p.keyBytes = keyBytesLarge
 	}
@@ -60,9 +61,10 @@ func makePlan(cfg Config) (plan, error) {
 }
 
 // poolSize is a quarter of what can be locked, at most 64 MiB, in whole
-// largest buffers.
+// largest buffers. Of less than 4 MiB it is up to a half: a small pool has small
+// buffers, and a page of pseudonyms must fit into one.
 func poolSize(lockable int64) int {
-	n := int(min(lockable/4, maxPoolBytes))
+	n := int(min(max(lockable/4, min(lockable/2, smallPool)), maxPoolBytes))
 	return n &^ (largestBlock(n) - 1)
 }
 
