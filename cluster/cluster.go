@@ -51,7 +51,7 @@ const (
 // New starts the directory group and writes its first command. The shards
 // start with [Cluster.Start]: sealing keys take their numbers from the
 // directory, and shards need sealing keys.
-func New(cfg Config) (*Cluster, error) {
+func New(ctx context.Context, cfg Config) (*Cluster, error) {
 	if err := cfg.check(); err != nil {
 		return nil, err
 	}
@@ -69,7 +69,7 @@ func New(cfg Config) (*Cluster, error) {
 	if c.desk, err = openDesk(&c.cfg, ids[0]); err != nil {
 		return nil, fmt.Errorf("start cluster: %w", err)
 	}
-	if err := c.initialise(); err != nil {
+	if err := c.initialise(ctx); err != nil {
 		c.desk.close()
 		return nil, fmt.Errorf("start cluster: %w", err)
 	}
@@ -87,7 +87,7 @@ func newIdentity(rand io.Reader) (replica.Identity, error) {
 }
 
 // initialise tells the directory who is there.
-func (c *Cluster) initialise() error {
+func (c *Cluster) initialise(ctx context.Context) error {
 	shards := make([]directory.ShardInfo, c.cfg.Shards)
 	for i := range shards {
 		shards[i] = directory.ShardInfo{
@@ -96,8 +96,6 @@ func (c *Cluster) initialise() error {
 				Node: c.cfg.Node, Voter: true}},
 		}
 	}
-	ctx, cancel := context.WithCancel(context.Background())
-	defer cancel()
 	if err := c.desk.replica.AwaitLead(ctx); err != nil {
 		return err
 	}

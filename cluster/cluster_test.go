@@ -128,7 +128,7 @@ func TestDirectoryRefusesByResult(t *testing.T) {
 func TestBeforeStart(t *testing.T) {
 	r := open(t, nil)
 	cfg := r.cfg
-	c, err := New(cfg)
+	c, err := New(t.Context(), cfg)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -154,7 +154,7 @@ func TestShardsThatCantStartLeaveNothingBehind(t *testing.T) {
 		}
 		return inner(id)
 	}
-	c, err := New(cfg)
+	c, err := New(t.Context(), cfg)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -165,7 +165,7 @@ func TestShardsThatCantStartLeaveNothingBehind(t *testing.T) {
 }
 
 func TestConfigReportsEveryFault(t *testing.T) {
-	_, err := New(Config{Shards: 65, LogBudget: 1, QueueBytes: 1})
+	_, err := New(t.Context(), Config{Shards: 65, LogBudget: 1, QueueBytes: 1})
 	for _, want := range []string{"Node", "ClusterID", "Shards", "Clock", "Rand", "Machine", "SealBatch", "MapLog", "LogBudget", "QueueBytes"} {
 		if err == nil || !bytes.Contains([]byte(err.Error()), []byte(want)) {
 			t.Errorf("fault of %s is missing in: %v", want, err)

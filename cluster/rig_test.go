@@ -170,7 +170,7 @@ func open(t testing.TB, change func(*Config, *rig)) *rig {
 	if change != nil {
 		change(&cfg, r)
 	}
-	c, err := New(cfg)
+	c, err := New(t.Context(), cfg)
 	if err != nil {
 		t.Fatalf("New: %v", err)
 	}

@@ -14,14 +14,14 @@ import (
 )
 
 // openReal starts a cluster whose shards keep real state.
-func openReal(t *testing.T, limit int64) (*rig, []*state.Machine) {
+func openReal(t testing.TB, limit int64, change ...func(*Config)) (*rig, []*state.Machine) {
 	t.Helper()
 	memory, err := securemem.Open(securemem.Config{Lock: securemem.LockOff, Limit: limit})
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { memory.Close() })
-	machines := make([]*state.Machine, 2)
+	machines := make([]*state.Machine, cloakroom.MaxShards)
 	r := open(t, func(c *Config, _ *rig) {
 		c.LogBudget = 1 << 20
 		c.MapLog = func(n int) ([]byte, error) { return memory.MapPlain("log", n) }
@@ -32,6 +32,9 @@ func openReal(t *testing.T, limit int64) (*rig, []*state.Machine) {
 			return stateMachine{m}, err
 		}
 		c.RecordMemory = memory.Arena().Free
+		for _, f := range change {
+			f(c)
+		}
 	})
 	return r, machines
 }

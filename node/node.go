@@ -113,9 +113,9 @@ func (n *Node) nextSealing() (cloakroom.SealingNumber, error) {
 const sealingWait = 5 * time.Second
 
 // openCluster starts the directory group; shards need keys, and keys numbers.
-func (n *Node) openCluster(_ context.Context, id directory.ID) (err error) {
+func (n *Node) openCluster(ctx context.Context, id directory.ID) (err error) {
 	arena := n.memory.Arena()
-	n.cluster, err = cluster.New(cluster.Config{
+	n.cluster, err = cluster.New(ctx, cluster.Config{
 		Node: nodeName, ClusterID: id, Shards: n.cfg.Shards,
 		Clock: wallClock{n.now}, Rand: n.random, Logger: n.cfg.Logger,
 		Machine: func(shard cloakroom.ShardID) (cluster.Machine, error) {
