@@ -86,21 +86,36 @@ func newIdentity(rand io.Reader) (replica.Identity, error) {
 	return replica.Identity{ID: "r-" + name, Addr: "at-" + name}, nil
 }
 
+// newLife makes up what tells this start of the node from all others.
+func newLife(rand io.Reader) (string, error) {
+	var b [16]byte
+	if _, err := io.ReadFull(rand, b[:]); err != nil {
+		return "", fmt.Errorf("draw life of node: %w", err)
+	}
+	return hex.EncodeToString(b[:]), nil
+}
+
 // initialise tells the directory who is there.
 func (c *Cluster) initialise(ctx context.Context) error {
+	life, err := newLife(c.cfg.Rand)
+	if err != nil {
+		return err
+	}
+	founded := func(self replica.Identity) directory.GroupInfo {
+		return directory.GroupInfo{Generation: c.cfg.Generation, Replicas: []directory.ReplicaInfo{
+			{ID: self.ID, Address: self.Addr, Node: c.cfg.Node, Life: life, State: directory.Voter}}}
+	}
 	shards := make([]directory.ShardInfo, c.cfg.Shards)
 	for i := range shards {
-		shards[i] = directory.ShardInfo{
-			ID: cloakroom.ShardID(i), Generation: c.cfg.Generation,
-			Replicas: []directory.ReplicaInfo{{ID: c.cards[i].ID, Address: c.cards[i].Addr,
-				Node: c.cfg.Node, Voter: true}},
-		}
+		shards[i] = directory.ShardInfo{ID: cloakroom.ShardID(i), GroupInfo: founded(c.cards[i])}
 	}
 	if err := c.desk.replica.AwaitLead(ctx); err != nil {
 		return err
 	}
 	result, err := c.desk.propose(ctx, &directory.Command{Init: &directory.Init{
-		ClusterID: c.cfg.ClusterID, Settings: c.cfg.Settings, Shards: shards}})
+		ClusterID: c.cfg.ClusterID, Settings: c.cfg.Settings,
+		Nodes:     []directory.NodeInfo{{Name: c.cfg.Node, Life: life}},
+		Directory: founded(c.desk.self), Shards: shards}})
 	if err != nil {
 		return err
 	}

@@ -17,6 +17,7 @@ import (
 // before.
 type desk struct {
 	machine *directory.Machine
+	self    replica.Identity
 	replica *replica.Replica
 	clerk   sync.WaitGroup
 
@@ -48,7 +49,7 @@ func (m directoryMachine) Restore(r io.Reader) error       { return m.Machine.Re
 
 // openDesk starts the directory group.
 func openDesk(cfg *Config, self replica.Identity) (*desk, error) {
-	d := &desk{machine: directory.New(), changes: make(chan *change, maxChanges)}
+	d := &desk{machine: directory.New(), self: self, changes: make(chan *change, maxChanges)}
 	var err error
 	d.replica, err = replica.New(replica.Config{
 		Group: "directory", Generation: cfg.Generation,

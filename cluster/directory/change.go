@@ -31,6 +31,14 @@ func change(next *View, cmd *Command) Result {
 		return setSettings(next, *cmd.SetSettings)
 	case cmd.SetSlots != nil:
 		return setSlots(next, cmd.SetSlots)
+	case cmd.PutNode != nil:
+		return putNode(next, cmd.PutNode)
+	case cmd.AddReplica != nil:
+		return addReplica(next, cmd.AddReplica)
+	case cmd.SetReplica != nil:
+		return setReplica(next, cmd.SetReplica)
+	case cmd.DropReplica != nil:
+		return dropReplica(next, cmd.DropReplica)
 	case cmd.SetKeyring != nil:
 		return setKeyring(next, cmd.SetKeyring)
 	default:
@@ -40,6 +48,8 @@ func change(next *View, cmd *Command) Result {
 
 func invalid(detail string) Result  { return Result{Code: Invalid, Detail: detail} }
 func conflict(detail string) Result { return Result{Code: Conflict, Detail: detail} }
+func notFound(detail string) Result { return Result{Code: NotFound, Detail: detail} }
+func already() Result               { return Result{Code: Already} }
 
 func initialise(next *View, cmd *Init) Result {
 	if next.Epoch != 1 {
@@ -51,17 +61,43 @@ func initialise(next *View, cmd *Init) Result {
 	if fault := cmd.Settings.fault(); fault != "" {
 		return invalid(fault)
 	}
-	if fault := shardsFault(cmd.Shards); fault != "" {
+	if fault := nodesFault(cmd.Nodes); fault != "" {
 		return invalid(fault)
 	}
-	next.ClusterID, next.Settings, next.Shards = cmd.ClusterID, cmd.Settings, cmd.Shards
+	next.ClusterID, next.Settings = cmd.ClusterID, cmd.Settings
+	next.Nodes, next.Directory, next.Shards = cmd.Nodes, cmd.Directory, cmd.Shards
+	if fault := next.foundingFault(); fault != "" {
+		return invalid(fault)
+	}
 	next.Domains = []DomainInfo{{Number: cloakroom.DefaultDomain, Name: "default"}}
 	next.SlotTable = new([cloakroom.Slots]cloakroom.ShardID)
 	for slot := range next.SlotTable {
 		// Contiguous runs, so that a slot range can be named in one line.
 		next.SlotTable[slot] = cloakroom.ShardID(slot * len(cmd.Shards) / cloakroom.Slots)
 	}
+	next.indexed()
 	return Result{}
+}
+
+// foundingFault returns what is wrong with the groups of a new cluster, or "",
+// and notes that they changed now.
+func (v *View) foundingFault() string {
+	for g := range v.Groups() {
+		group, _ := v.Group(g)
+		for i := range group.Replicas {
+			if r := &group.Replicas[i]; !v.Lives(r) || r.State == Leaving {
+				return g.String() + ": a new cluster has replicas of living nodes only, none of them leaving"
+			}
+		}
+		if group.Changed != 0 {
+			return g.String() + ": changed before there was a cluster"
+		}
+	}
+	v.Directory.Changed = v.Epoch
+	for i := range v.Shards {
+		v.Shards[i].Changed = v.Epoch
+	}
+	return v.groupsFault()
 }
 
 func setSchema(next *View, cmd *SetSchema) Result {
@@ -97,18 +133,20 @@ func putPrincipal(next *View, put *Principal) Result {
 	default:
 		next.Principals = slices.Insert(next.Principals, at, &p)
 	}
+	next.indexPrincipals()
 	return Result{}
 }
 
 func revokePrincipal(next *View, name string) Result {
 	at, there := next.principalAt(name)
 	if !there {
-		return Result{Code: NotFound, Detail: "no such principal"}
+		return notFound("no such principal")
 	}
 	p := *next.Principals[at]
 	p.Revoked = true
 	next.Principals = slices.Clone(next.Principals)
 	next.Principals[at] = &p
+	next.indexPrincipals()
 	return Result{}
 }
 
@@ -124,6 +162,7 @@ func putDomain(next *View, name string) Result {
 	}
 	number := cloakroom.Domain(len(next.Domains))
 	next.Domains = append(slices.Clone(next.Domains), DomainInfo{Number: number, Name: name})
+	next.indexDomains()
 	return Result{Domain: number}
 }
 
@@ -136,28 +175,17 @@ func setSettings(next *View, s Settings) Result {
 }
 
 func setSlots(next *View, cmd *SetSlots) Result {
-	if fault := shardsFault(cmd.Shards); fault != "" {
-		return invalid(fault)
-	}
-	if len(cmd.Shards) != len(next.Shards) {
-		return invalid("the number of shards is fixed at init")
-	}
 	if len(cmd.Slots) != cloakroom.Slots {
 		return invalid(fmt.Sprintf("want %d slots", cloakroom.Slots))
 	}
-	for i := range cmd.Shards {
-		if cmd.Shards[i].Generation < next.Shards[i].Generation {
-			return invalid("a generation never goes back")
-		}
-	}
 	table := new([cloakroom.Slots]cloakroom.ShardID)
 	for slot, shard := range cmd.Slots {
-		if int(shard) >= len(cmd.Shards) {
+		if int(shard) >= len(next.Shards) {
 			return invalid("a slot names an unknown shard")
 		}
 		table[slot] = shard
 	}
-	next.Shards, next.SlotTable = cmd.Shards, table
+	next.SlotTable = table
 	return Result{}
 }
 
@@ -189,27 +217,6 @@ func (s *Settings) fault() string {
 		return "settings: recovery mode must be continuous, periodic or none"
 	case s.LeaseMillis < 1000 || s.LeaseMillis > 60_000:
 		return "settings: the lease must be 1 s to 60 s"
-	}
-	return ""
-}
-
-// shardsFault returns what is wrong with a list of shards, or "".
-func shardsFault(shards []ShardInfo) string {
-	if len(shards) == 0 || len(shards) > cloakroom.MaxShards {
-		return fmt.Sprintf("shards: want 1 to %d", cloakroom.MaxShards)
-	}
-	seen := make(map[string]bool)
-	for i := range shards {
-		s := &shards[i]
-		if int(s.ID) != i || s.Generation == 0 || len(s.Replicas) == 0 {
-			return "shards: want ids 0 to n-1, each with a generation and a replica"
-		}
-		for _, r := range s.Replicas {
-			if r.ID == "" || r.Address == "" || r.Node == "" || seen["id "+r.ID] || seen["at "+r.Address] {
-				return "shards: replica identities must be complete and unique"
-			}
-			seen["id "+r.ID], seen["at "+r.Address] = true, true
-		}
 	}
 	return ""
 }

@@ -31,6 +31,10 @@ type Command struct {
 	PutDomain       *PutDomain       `json:"put_domain,omitempty"`
 	SetSettings     *Settings        `json:"set_settings,omitempty"`
 	SetSlots        *SetSlots        `json:"set_slots,omitempty"`
+	PutNode         *PutNode         `json:"put_node,omitempty"`
+	AddReplica      *AddReplica      `json:"add_replica,omitempty"`
+	SetReplica      *SetReplica      `json:"set_replica,omitempty"`
+	DropReplica     *DropReplica     `json:"drop_replica,omitempty"`
 	SetKeyring      *SetKeyring      `json:"set_keyring,omitempty"`
 	NextSealing     *NextSealing     `json:"next_sealing,omitempty"`
 }
@@ -39,7 +43,9 @@ type Command struct {
 type Init struct {
 	ClusterID ID          `json:"cluster_id"`
 	Settings  Settings    `json:"settings"`
-	Shards    []ShardInfo `json:"shards"` // IDs 0…n-1; slots are dealt out evenly
+	Nodes     []NodeInfo  `json:"nodes"`     // by name
+	Directory GroupInfo   `json:"directory"` // its replicas; the founder's is a voter
+	Shards    []ShardInfo `json:"shards"`    // IDs 0…n-1; slots are dealt out evenly
 }
 
 // SetSchema replaces the live fields; see the rules in DESIGN.md.
@@ -58,10 +64,9 @@ type PutDomain struct {
 	Name string `json:"name"`
 }
 
-// SetSlots replaces the shard map: all shards, and the owner of each slot.
+// SetSlots replaces the shard map, the owner of each slot.
 type SetSlots struct {
-	Shards []ShardInfo         `json:"shards"`
-	Slots  []cloakroom.ShardID `json:"slots"` // 4096 of them
+	Slots []cloakroom.ShardID `json:"slots"` // 4096 of them
 }
 
 // SetKeyring records which keyring is in force. Versions only go up, by one.
@@ -114,7 +119,8 @@ func (c *Command) members() int {
 	n := 0
 	for _, set := range []bool{c.Init != nil, c.SetSchema != nil, c.PutPrincipal != nil,
 		c.RevokePrincipal != nil, c.PutDomain != nil, c.SetSettings != nil,
-		c.SetSlots != nil, c.SetKeyring != nil, c.NextSealing != nil} {
+		c.SetSlots != nil, c.PutNode != nil, c.AddReplica != nil, c.SetReplica != nil,
+		c.DropReplica != nil, c.SetKeyring != nil, c.NextSealing != nil} {
 		if set {
 			n++
 		}

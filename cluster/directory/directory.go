@@ -1,7 +1,8 @@
 // Package directory is the machine of the directory group: what a cluster
 // knows about itself. It owns the schema, the principals and their grants, the
-// domains, the cluster-wide settings, the shard map, the version and hash of
-// the keyring, and the numbers of sealing keys handed out.
+// domains, the cluster-wide settings, the nodes and their lives, the groups and
+// the identities of their replicas, the shard map, the version and hash of the
+// keyring, and the numbers of sealing keys handed out.
 //
 // It never sees a value, a key or a bearer token: a credential is kept as its
 // HMAC, and the keyring is known by number and hash only.
@@ -64,7 +65,7 @@ func (m *Machine) Apply(index uint64, data []byte) Result {
 		return result
 	}
 	result.Epoch, result.SchemaEpoch = next.Epoch, next.Schema.Epoch
-	m.view.Store(next.indexed())
+	m.view.Store(&next)
 	return result
 }
 

@@ -2,6 +2,8 @@ package directory
 
 import (
 	"bytes"
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"math"
@@ -14,13 +16,28 @@ import (
 )
 
 func initCommand(shards int) *Command {
-	init := &Init{ClusterID: ID{1, 2}, Settings: Settings{Replication: 1, RecoveryMode: "none", LeaseMillis: 3000}}
+	init := &Init{ClusterID: ID{1, 2}, Settings: Settings{Replication: 3, RecoveryMode: "none", LeaseMillis: 3000},
+		Nodes: []NodeInfo{node("n1", 1)}, Directory: founded("0")}
 	for i := range shards {
-		name := fmt.Sprint(i)
-		init.Shards = append(init.Shards, ShardInfo{ID: cloakroom.ShardID(i), Generation: 1,
-			Replicas: []ReplicaInfo{{ID: "r" + name, Address: "a" + name, Node: "n1", Voter: true}}})
+		init.Shards = append(init.Shards, ShardInfo{ID: cloakroom.ShardID(i), GroupInfo: founded(fmt.Sprint(i + 1))})
 	}
 	return &Command{Init: init}
+}
+
+// founded is a group with a voter on n1 called by number.
+func founded(number string) GroupInfo {
+	return GroupInfo{Generation: 1, Replicas: []ReplicaInfo{
+		{ID: "r" + number, Address: "a" + number, Node: "n1", Life: life("n1", 1), State: Voter}}}
+}
+
+// life is the nth life of a node.
+func life(name string, n int) string {
+	sum := sha256.Sum256(fmt.Append(nil, name, n))
+	return hex.EncodeToString(sum[:16])
+}
+
+func node(name string, n int) NodeInfo {
+	return NodeInfo{Name: name, Life: life(name, n), Address: name + ".test:7100"}
 }
 
 // ledger feeds a machine and remembers what it was fed.
@@ -296,6 +313,18 @@ func TestInitComesFirstAndOnce(t *testing.T) {
 		"two voters":     func(i *Init) { i.Settings.Replication = 2 },
 		"unknown mode":   func(i *Init) { i.Settings.RecoveryMode = "often" },
 		"lease too long": func(i *Init) { i.Settings.LeaseMillis = 1 << 20 },
+		"no node":        func(i *Init) { i.Nodes = nil },
+		"no directory":   func(i *Init) { i.Directory = GroupInfo{} },
+		"nodes unsorted": func(i *Init) { i.Nodes = []NodeInfo{node("n2", 1), node("n1", 1)} },
+		"node twice":     func(i *Init) { i.Nodes = append(i.Nodes, i.Nodes[0]) },
+		"life twice":     func(i *Init) { i.Nodes = append(i.Nodes, NodeInfo{"n2", life("n1", 1), "b:1", ""}) },
+		"unreachable":    func(i *Init) { i.Nodes = []NodeInfo{{"n1", life("n1", 1), "", ""}, node("n2", 1)} },
+		"unknown node":   func(i *Init) { i.Shards[1].Replicas[0].Node = "n2" },
+		"other life":     func(i *Init) { i.Shards[1].Replicas[0].Life = life("n1", 2) },
+		"no voter":       func(i *Init) { i.Shards[1].Replicas[0].State = Preparing },
+		"leaving":        func(i *Init) { i.Shards[1].Replicas[0].State = Leaving },
+		"no state":       func(i *Init) { i.Shards[1].Replicas[0].State = "" },
+		"changed":        func(i *Init) { i.Shards[1].Changed = 1 },
 	} {
 		cmd := initCommand(4)
 		change(cmd.Init)
@@ -328,18 +357,18 @@ func TestSettingsAndSlotsChange(t *testing.T) {
 	slots := old.SlotTable[:]
 	moved := slices.Clone(slots)
 	moved[0] = 3
-	shards := slices.Clone(initCommand(4).Init.Shards)
-	l.want(Done, &Command{SetSlots: &SetSlots{Shards: shards, Slots: moved}})
+	l.want(Done, &Command{SetSlots: &SetSlots{Slots: moved}})
 	if l.Load().ShardOf(0) != 3 || old.ShardOf(0) != 0 {
 		t.Errorf("slot 0: new %d, old %d", l.Load().ShardOf(0), old.ShardOf(0))
 	}
 	moved[1] = 4
-	l.want(Invalid, &Command{SetSlots: &SetSlots{Shards: shards, Slots: moved}})
-	l.want(Invalid, &Command{SetSlots: &SetSlots{Shards: shards, Slots: moved[:9]}})
-	l.want(Invalid, &Command{SetSlots: &SetSlots{Shards: shards[:3], Slots: slots}})
-	shards[2].Generation = 2
-	l.want(Done, &Command{SetSlots: &SetSlots{Shards: shards, Slots: slots}})
-	l.want(Invalid, &Command{SetSlots: &SetSlots{Shards: initCommand(4).Init.Shards, Slots: slots}})
+	l.want(Invalid, &Command{SetSlots: &SetSlots{Slots: moved}})
+	l.want(Invalid, &Command{SetSlots: &SetSlots{Slots: moved[:9]}})
+}
+
+// preparing is a replica to be made in the nth life of a node.
+func preparing(identity, on string, n int) ReplicaInfo {
+	return ReplicaInfo{ID: "r-" + identity, Address: "at-" + identity, Node: on, Life: life(on, n), State: Preparing}
 }
 
 // history is a run of commands, good and bad, that touches all there is.
@@ -354,6 +383,13 @@ func history(l *ledger) {
 	l.do(schema(1, text("name")))
 	l.do(schema(9, text("name")))
 	l.do(&Command{SetKeyring: &SetKeyring{Version: 1, Hash: Digest{5}}})
+	l.do(&Command{PutNode: &PutNode{Node: node("n2", 1)}})
+	l.do(&Command{AddReplica: &AddReplica{Group: 2, Seen: l.Load().Epoch, Replica: preparing("s", "n2", 1)}})
+	l.do(&Command{SetReplica: &SetReplica{Group: 2, ID: "r-s", State: Voter}})
+	l.do(&Command{AddReplica: &AddReplica{Group: 0, Seen: l.Load().Epoch, Replica: preparing("d", "n2", 1)}})
+	l.do(&Command{SetReplica: &SetReplica{Group: 0, ID: "r0", State: Leaving}})
+	l.do(&Command{PutNode: &PutNode{Node: node("n2", 2), Replaces: life("n2", 1)}})
+	l.do(&Command{DropReplica: &DropReplica{Group: 0, ID: "r-d"}})
 }
 
 func image(t testing.TB, m *Machine) []byte {

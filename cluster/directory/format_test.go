@@ -25,7 +25,11 @@ func samples() map[string]*Command {
 		"revoke-principal": {RevokePrincipal: &RevokePrincipal{Name: "renderer"}},
 		"put-domain":       {PutDomain: &PutDomain{Name: "research"}},
 		"set-settings":     {SetSettings: &Settings{Replication: 3, RecoveryMode: "continuous", LeaseMillis: 3000, RetentionSec: 7}},
-		"set-slots":        {SetSlots: &SetSlots{Shards: initCommand(1).Init.Shards, Slots: slots}},
+		"set-slots":        {SetSlots: &SetSlots{Slots: slots}},
+		"put-node":         {PutNode: &PutNode{Node: NodeInfo{"n1", life("n1", 2), "[fd00::1]:7100", "cellar"}, Replaces: life("n1", 1)}},
+		"add-replica":      {AddReplica: &AddReplica{Group: 3, Seen: 9, Replica: preparing("x", "n1", 1)}},
+		"set-replica":      {SetReplica: &SetReplica{Group: 3, ID: "r3", State: Voter}},
+		"drop-replica":     {DropReplica: &DropReplica{Group: 3, ID: "r3"}},
 		"set-keyring":      {SetKeyring: &SetKeyring{Version: 4, Hash: Digest{0xee}}},
 		"next-sealing":     {NextSealing: &NextSealing{}},
 	}

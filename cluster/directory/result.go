@@ -11,12 +11,13 @@ type Code uint8
 
 // The codes.
 const (
-	Done      Code = iota
-	Malformed      // the command can't be read
-	Invalid        // it breaks a rule; Detail says which
-	Conflict       // the epoch is not the expected one, or the name or credential is taken
-	NotFound       // what it names is not there
-	Exhausted      // no number is left
+	Done      Code = 0
+	Malformed Code = 1 // the command can't be read
+	Invalid   Code = 2 // it breaks a rule; Detail says which
+	Conflict  Code = 3 // the state is not the expected one, or a name, credential or identity is taken
+	NotFound  Code = 4 // what it names is not there
+	Exhausted Code = 5 // no number or no place is left
+	Already   Code = 6 // what it asks for is so: a repeat, or somebody else was first
 )
 
 // Result is what a command came to. Nothing changed unless Code is [Done].
@@ -26,15 +27,15 @@ type Result struct {
 	SchemaEpoch   uint32
 	SealingNumber cloakroom.SealingNumber // of NextSealing
 	Domain        cloakroom.Domain        // of PutDomain
-	Detail        string                  // for the operator: names of fields and principals, nothing else
+	Detail        string                  // for the operator: names of fields, principals and groups, nothing else
 }
 
-// Err returns nil for Done, otherwise an error that wraps [cloakroom.ErrMalformed],
+// Err returns nil for Done and Already, otherwise an error that wraps [cloakroom.ErrMalformed],
 // [cloakroom.ErrSchema], [cloakroom.ErrConflict] or [cloakroom.ErrNotFound].
 func (r *Result) Err() error {
 	var kind error
 	switch r.Code {
-	case Done:
+	case Done, Already:
 		return nil
 	case Malformed:
 		kind = cloakroom.ErrMalformed

@@ -77,6 +77,21 @@ func (m *Machine) Restore(r io.Reader) error {
 	return nil
 }
 
+// residentsFault returns what is wrong with the nodes and groups of a decoded
+// view, or "".
+func (v *View) residentsFault() string {
+	if v.Epoch == 0 {
+		if len(v.Nodes)+len(v.Directory.Replicas)+len(v.Shards) > 0 {
+			return "nodes or groups before the first command"
+		}
+		return ""
+	}
+	if fault := nodesFault(v.Nodes); fault != "" {
+		return fault
+	}
+	return v.groupsFault()
+}
+
 // fault returns what is wrong with a decoded view, or "". It looks at what
 // look-ups rely on.
 func (v *View) fault() string {
@@ -97,6 +112,9 @@ func (v *View) fault() string {
 		if int(d.Number) != i {
 			return "domains out of order"
 		}
+	}
+	if fault := v.residentsFault(); fault != "" {
+		return fault
 	}
 	for _, shard := range v.SlotTable {
 		if int(shard) >= max(len(v.Shards), 1) {

@@ -18,7 +18,9 @@ type View struct {
 	Domains    []DomainInfo `json:"domains"`    // by number; 0 is "default"
 	Principals []*Principal `json:"principals"` // by name, revoked ones included
 
-	Shards    []ShardInfo                         `json:"shards"` // by ID
+	Nodes     []NodeInfo                          `json:"nodes"`     // by name
+	Directory GroupInfo                           `json:"directory"` // its own group
+	Shards    []ShardInfo                         `json:"shards"`    // by ID
 	SlotTable *[cloakroom.Slots]cloakroom.ShardID `json:"slot_table"`
 
 	KeyringVersion uint64                  `json:"keyring_version"`
@@ -27,6 +29,8 @@ type View struct {
 
 	byCredential map[Digest]*Principal
 	byDomain     map[string]cloakroom.Domain
+	byReplica    map[string]place // by Raft server ID
+	byAddress    map[string]place // by virtual address
 }
 
 // Settings are cluster-wide: a node whose file says otherwise is refused.
@@ -35,22 +39,6 @@ type Settings struct {
 	RecoveryMode string `json:"recovery_mode"` // "continuous", "periodic" or "none"
 	LeaseMillis  uint32 `json:"lease_ms"`      // L of the read lease
 	RetentionSec uint64 `json:"retention_s"`   // of recovery files, seconds
-}
-
-// ShardInfo says where one shard lives.
-type ShardInfo struct {
-	ID         cloakroom.ShardID `json:"id"`
-	Generation uint32            `json:"generation"` // from 1; a restore begins a new one
-	Replicas   []ReplicaInfo     `json:"replicas"`
-}
-
-// ReplicaInfo names one replica of a shard. The identity is the identity of
-// its log: a log that is lost takes both names with it.
-type ReplicaInfo struct {
-	ID      string `json:"id"`      // Raft server ID
-	Address string `json:"address"` // virtual address, unique per replica
-	Node    string `json:"node"`
-	Voter   bool   `json:"voter"`
 }
 
 // DomainInfo is one pseudonymisation domain.
@@ -124,15 +112,25 @@ func (v *View) Domain(name []byte) (cloakroom.Domain, bool) {
 // ShardOf returns the shard that owns slot.
 func (v *View) ShardOf(slot cloakroom.Slot) cloakroom.ShardID { return v.SlotTable[slot] }
 
-// indexed fills the look-up tables and returns v.
+// indexed fills the look-up tables and returns v. A command fills only those
+// of what it changes.
 func (v *View) indexed() *View {
+	v.indexPrincipals()
+	v.indexDomains()
+	v.indexReplicas()
+	return v
+}
+
+func (v *View) indexPrincipals() {
 	v.byCredential = make(map[Digest]*Principal, len(v.Principals))
 	for _, p := range v.Principals {
 		v.byCredential[p.Credential] = p
 	}
+}
+
+func (v *View) indexDomains() {
 	v.byDomain = make(map[string]cloakroom.Domain, len(v.Domains))
 	for _, d := range v.Domains {
 		v.byDomain[d.Name] = d.Number
 	}
-	return v
 }
