@@ -24,6 +24,7 @@ var plan = map[string][]string{
 	"cluster/command":   {""},
 	"cluster/state":     {"", "cluster/command", "securemem"},
 	"cluster/directory": {"", "cluster/command"},
+	"cluster/placement": {"", "cluster/directory"},
 	"cluster/replica":   {"", "cluster/command"},
 	"cluster":           {"", "cluster/*"},
 	"node/policy":       {""},
