@@ -26,6 +26,8 @@ var plan = map[string][]string{
 	"cluster/directory": {"", "cluster/command"},
 	"cluster/placement": {"", "cluster/directory"},
 	"cluster/replica":   {"", "cluster/command"},
+	"cluster/wire":      {"", "cluster/command"},
+	"cluster/confirm":   {""},
 	"cluster":           {"", "cluster/*"},
 	"node/policy":       {""},
 	"node/audit":        {""},

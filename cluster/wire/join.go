@@ -1,0 +1,97 @@
+package wire
+
+import "encoding/binary"
+
+// JoinRequest asks a member of the directory group to register a node and to
+// take its directory replica into the group.
+//
+//	offset  size  content
+//	0       1     format, 1
+//	1       2+…   node
+//	        2+…   life
+//	        2+…   address of the node, host:port
+//	        2+…   zone
+//	        2+…   ID of its directory replica
+//	        2+…   virtual address of that replica
+type JoinRequest struct {
+	Node, Life, Address, Zone string
+	Replica                   Identity
+}
+
+// Identity names a replica, as raft knows it.
+type Identity struct{ ID, Address string }
+
+// Append appends the message to dst.
+func (m *JoinRequest) Append(dst []byte) []byte {
+	dst = append(dst, format)
+	for _, s := range [...]string{m.Node, m.Life, m.Address, m.Zone, m.Replica.ID, m.Replica.Address} {
+		dst = appendString(dst, s)
+	}
+	return dst
+}
+
+// Decode reads one message.
+func (m *JoinRequest) Decode(b []byte) error {
+	r := open(b)
+	for _, s := range [...]*string{&m.Node, &m.Life, &m.Address, &m.Zone, &m.Replica.ID, &m.Replica.Address} {
+		*s = r.string()
+	}
+	return r.end()
+}
+
+// JoinReply says who the voters of the directory group are, so that the node
+// can be reached by them and reach them before it has a view of its own.
+//
+//	offset  size  content
+//	0       1     format, 1
+//	1       1     code
+//	2       2+…   text for the operator
+//	        4     generation of the directory group
+//	        4     number of members, at most MaxMembers
+//	        …     members, each: 2+… replica ID, 2+… its virtual address,
+//	              2+… node, 2+… life, 2+… address of the node
+type JoinReply struct {
+	Code       Code
+	Text       string // why not, or empty
+	Generation uint32
+	Members    []Member
+}
+
+// Member is one voter of the directory group and where it lives.
+type Member struct {
+	ID, Address             string // of the replica
+	Node, Life, NodeAddress string
+}
+
+func (m *Member) parts() [5]*string {
+	return [...]*string{&m.ID, &m.Address, &m.Node, &m.Life, &m.NodeAddress}
+}
+
+// Append appends the message to dst.
+func (m *JoinReply) Append(dst []byte) []byte {
+	dst = append(dst, format, byte(m.Code))
+	dst = appendString(dst, m.Text)
+	dst = binary.BigEndian.AppendUint32(dst, m.Generation)
+	dst = binary.BigEndian.AppendUint32(dst, uint32(len(m.Members)))
+	for i := range m.Members {
+		for _, s := range m.Members[i].parts() {
+			dst = appendString(dst, *s)
+		}
+	}
+	return dst
+}
+
+// Decode reads one message.
+func (m *JoinReply) Decode(b []byte) error {
+	r := open(b)
+	m.Code, m.Text, m.Generation = r.code(), r.string(), r.uint32()
+	m.Members = m.Members[:0]
+	for range r.count(MaxMembers, 5*2) {
+		var member Member
+		for _, s := range member.parts() {
+			*s = r.string()
+		}
+		m.Members = append(m.Members, member)
+	}
+	return r.end()
+}
