@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"time"
 
+	"cloakroom"
 	"cloakroom/cluster/directory"
 	"cloakroom/node/api"
 	"cloakroom/node/audit"
@@ -18,6 +19,13 @@ import (
 // Config is what a node is made of. The zero value of every field but Schema
 // and Principals has a default.
 type Config struct {
+	// Name is this node's in the directory; default "n1".
+	Name string
+	// Beside lists live nodes of this process whose cluster this one joins. It
+	// takes the keys over from the first that still has them. Empty: this node
+	// founds a cluster.
+	Beside []*Node
+
 	Memory    securemem.Config
 	Audit     audit.Config
 	Limits    api.Limits
@@ -55,6 +63,9 @@ func (p Principal) GoString() string { return p.String() }
 
 // fill returns cfg with its defaults, or all its faults.
 func (cfg Config) fill() (Config, error) {
+	if cfg.Name == "" {
+		cfg.Name = "n1"
+	}
 	if cfg.Shards == 0 {
 		cfg.Shards = 16
 	}
@@ -79,6 +90,9 @@ func (cfg Config) fill() (Config, error) {
 	var faults []error
 	if cfg.Shards < 1 || cfg.Shards > 64 {
 		faults = append(faults, fmt.Errorf("cluster.shards is %d: want 1 to 64", cfg.Shards))
+	}
+	if len(cfg.Name) > cloakroom.MaxNameBytes {
+		faults = append(faults, fmt.Errorf("node.name has %d bytes: want at most %d", len(cfg.Name), cloakroom.MaxNameBytes))
 	}
 	if len(cfg.Schema) == 0 {
 		faults = append(faults, errors.New("the schema declares no field"))

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -43,14 +44,16 @@ type Node struct {
 	rules       atomic.Pointer[rules]
 	reads       reads
 	ready       atomic.Bool
+	giving      sync.RWMutex // held while keys are handed over, or wiped
+	shut        atomic.Bool
 	served      chan error // what Serve of the front door returned
 
 	//lint:ignore U1000 only builds with that tag use it
 	hooks // of the dump test; empty in every other build
 }
 
-// New builds a node, makes a new cluster of it, and waits until it leads all
-// its groups. [Node.Serve] opens the front door.
+// New builds a node that founds a cluster or joins that of the nodes beside it,
+// and waits until every shard answers. [Node.Serve] opens the front door.
 func New(ctx context.Context, cfg Config) (*Node, error) {
 	cfg, err := cfg.fill()
 	if err != nil {
@@ -64,9 +67,9 @@ func New(ctx context.Context, cfg Config) (*Node, error) {
 }
 
 func (n *Node) start(ctx context.Context) error {
-	var id directory.ID
-	if _, err := io.ReadFull(n.random, id[:]); err != nil {
-		return fmt.Errorf("draw cluster id: %w", err)
+	id, err := n.clusterID()
+	if err != nil {
+		return err
 	}
 	for _, room := range []func(context.Context, directory.ID) error{
 		n.openMemory, n.openKeys, n.openAudit, n.openCluster, n.fillDirectory, n.startShards, n.finish,
@@ -78,16 +81,24 @@ func (n *Node) start(ctx context.Context) error {
 	return nil
 }
 
+// clusterID is that of the nodes beside this one, or a new one.
+func (n *Node) clusterID() (id directory.ID, err error) {
+	if len(n.cfg.Beside) > 0 {
+		return n.cfg.Beside[0].cluster.Directory().ClusterID, nil
+	}
+	if _, err := io.ReadFull(n.random, id[:]); err != nil {
+		return id, fmt.Errorf("draw cluster id: %w", err)
+	}
+	return id, nil
+}
+
 func (n *Node) openMemory(context.Context, directory.ID) (err error) {
 	n.memory, err = securemem.Open(n.cfg.Memory)
 	return err
 }
 
-func (n *Node) openKeys(_ context.Context, id directory.ID) (err error) {
-	n.keys, err = keyring.New(keyring.Config{
-		Memory: n.memory, Cluster: id, Rand: n.random, Now: n.now, NextSealingNumber: n.nextSealing,
-	})
-	if err != nil {
+func (n *Node) openKeys(ctx context.Context, id directory.ID) (err error) {
+	if n.keys, err = n.takeKeys(ctx, id); err != nil {
 		return err
 	}
 	if n.records, err = record.New(record.Config{Keyring: n.keys, Memory: n.memory, Cluster: id}); err != nil {
@@ -116,7 +127,7 @@ const sealingWait = 5 * time.Second
 func (n *Node) openCluster(ctx context.Context, id directory.ID) (err error) {
 	arena := n.memory.Arena()
 	n.cluster, err = cluster.New(ctx, cluster.Config{
-		Node: nodeName, ClusterID: id, Shards: n.cfg.Shards,
+		Node: n.cfg.Name, ClusterID: id, Shards: n.cfg.Shards,
 		Clock: wallClock{n.now}, Rand: n.random, Logger: n.cfg.Logger,
 		Machine: func(shard cloakroom.ShardID) (cluster.Machine, error) {
 			return cluster.StateMachine(cluster.StateConfig{Slab: arena.NewSlab(fmt.Sprintf("shard %d", shard))})
@@ -128,9 +139,6 @@ func (n *Node) openCluster(ctx context.Context, id directory.ID) (err error) {
 	})
 	return err
 }
-
-// nodeName is this node's name in the directory of a cluster of one.
-const nodeName = "n1"
 
 // wallClock is the clock of package cluster.
 type wallClock struct{ now func() time.Time }
@@ -146,8 +154,15 @@ func (c wallClock) After(d time.Duration) <-chan time.Time {
 
 func (n *Node) startShards(ctx context.Context, _ directory.ID) error { return n.cluster.Start(ctx) }
 
-// fillDirectory declares the schema and the principals of the configuration.
+// fillDirectory declares the schema and the principals of the configuration in
+// a new cluster; one that is joined has its own.
 func (n *Node) fillDirectory(ctx context.Context, _ directory.ID) error {
+	if len(n.cfg.Beside) > 0 {
+		if err := n.checkKeys(n.cluster.Directory()); err != nil {
+			return err
+		}
+		return n.warm()
+	}
 	commands := []directory.Command{
 		{SetKeyring: &directory.SetKeyring{Version: n.keys.Version(), Hash: n.keys.Hash()}},
 		{SetSchema: &directory.SetSchema{Fields: n.cfg.Schema}},
@@ -226,41 +241,4 @@ func (n *Node) Ready(verbose bool) ([]byte, error) {
 		Ready bool `json:"ready"`
 		groupsStatus
 	}{true, n.groups()}), nil
-}
-
-// closeWait is how long requests under way have to end: longer than the front
-// door lets one take, so that no memory is unmapped under a handler.
-const closeWait = 25 * time.Second
-
-// Close lets requests under way end, stops every room and wipes all memory.
-func (n *Node) Close() error {
-	n.ready.Store(false)
-	var faults []error
-	if n.server != nil {
-		ctx, cancel := context.WithTimeout(context.Background(), closeWait)
-		faults = append(faults, n.server.Close(ctx), <-n.served)
-		cancel()
-	}
-	if n.sweeper != nil {
-		n.sweeper.close()
-	}
-	if n.cluster != nil {
-		faults = append(faults, n.cluster.Close())
-	}
-	if n.audit != nil {
-		faults = append(faults, n.audit.Close())
-	}
-	if n.credentials != nil {
-		n.credentials.cache.Close()
-	}
-	if n.records != nil {
-		n.records.Close()
-	}
-	if n.keys != nil {
-		n.keys.Close()
-	}
-	if n.memory != nil {
-		faults = append(faults, n.memory.Close())
-	}
-	return errors.Join(faults...)
 }

@@ -32,6 +32,9 @@ func (n *Node) startSweeper() *sweeper {
 }
 
 func (s *sweeper) close() {
+	if s == nil {
+		return
+	}
 	s.cancel()
 	s.done.Wait()
 }

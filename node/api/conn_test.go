@@ -3,6 +3,7 @@ package api
 import (
 	"bufio"
 	"bytes"
+	"context"
 	"crypto/tls"
 	"errors"
 	"io"
@@ -323,6 +324,32 @@ func TestCloseWaitsForRequests(t *testing.T) {
 		t.Errorf("the request under way got %d", a.status)
 	}
 	<-stopped
+}
+
+// A front door that is cut answers nobody, and its handlers can be waited for.
+func TestCutAnswersNobody(t *testing.T) {
+	service := &fakeService{entered: make(chan struct{}), blocked: make(chan struct{})}
+	f := start(t, service)
+	fresh, c := f.dial(), f.dial()
+	until(t, "both connections to be accepted", func() bool { return f.server.Stats().Connections == 2 })
+	io.WriteString(c, request("POST", "/v1/resolve", okIDs))
+	<-service.entered
+	f.server.Cut()
+	if !closed(fresh) || !closed(c) {
+		t.Error("a connection is still open, or was answered")
+	}
+	soon, cancel := context.WithTimeout(t.Context(), 10*time.Millisecond)
+	defer cancel()
+	if err := f.server.Quiesce(soon); !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("while a handler runs: %v", err)
+	}
+	close(service.blocked)
+	if err := f.server.Quiesce(t.Context()); err != nil {
+		t.Error(err)
+	}
+	if n := f.server.Stats().InFlight; n != 0 {
+		t.Errorf("%d handlers run after all were waited for", n)
+	}
 }
 
 func TestProtocolIsHTTP1(t *testing.T) {

@@ -116,6 +116,31 @@ func (s *Server) Close(ctx context.Context) error {
 	return nil
 }
 
+// Cut ends the front door the way a crash does: the listener and every
+// connection are closed at once, and nobody gets an answer any more. Handlers
+// may still run; [Server.Quiesce] waits for them.
+func (s *Server) Cut() {
+	s.closing.Store(true)
+	s.http.Close()     //nolint:errcheck // connections are on their own
+	s.listener.Close() //nolint:errcheck // closed already unless Serve never ran
+}
+
+// Quiesce waits until no handler is running, so that memory they use can go.
+// It is called after Cut or Close; a request that comes later is refused before
+// it touches any. It returns ctx's error when that ends first.
+func (s *Server) Quiesce(ctx context.Context) error {
+	ticker := time.NewTicker(time.Millisecond)
+	defer ticker.Stop()
+	for s.inFlight.Load() > 0 {
+		select {
+		case <-ticker.C:
+		case <-ctx.Done():
+			return fmt.Errorf("wait for requests under way: %w", ctx.Err())
+		}
+	}
+	return nil
+}
+
 // closeFresh closes connections that never sent a byte; Shutdown would wait
 // five seconds for them.
 func (s *Server) closeFresh() {

@@ -1,0 +1,81 @@
+package node
+
+import (
+	"context"
+	"errors"
+	"time"
+)
+
+// drainWait is how long requests under way have to end: longer than the front
+// door lets one take, so that no memory is unmapped under a handler.
+const drainWait = 25 * time.Second
+
+// Shut closes the front door and lets the requests under way end. The node
+// goes on as a member of its cluster until Close. A second call does nothing.
+func (n *Node) Shut() error {
+	n.ready.Store(false)
+	if n.server == nil || n.shut.Swap(true) {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), drainWait)
+	defer cancel()
+	return errors.Join(n.server.Close(ctx), <-n.served)
+}
+
+// Close lets requests under way end, stops every room and wipes all memory.
+func (n *Node) Close() error {
+	faults := []error{n.Shut()}
+	n.sweeper.close()
+	if n.cluster != nil {
+		faults = append(faults, n.cluster.Close())
+	}
+	return errors.Join(append(faults, n.wipe())...)
+}
+
+// Kill ends the node like a crash: no request under way is answered, no other
+// node is told, nothing that is queued is finished. Unlike after a crash all
+// its memory has been wiped when Kill returns.
+func (n *Node) Kill() error {
+	n.ready.Store(false)
+	if n.server != nil && !n.shut.Swap(true) {
+		n.server.Cut()
+		<-n.served
+	}
+	n.sweeper.close()
+	var faults []error
+	if n.cluster != nil {
+		faults = append(faults, n.cluster.Close())
+	}
+	return errors.Join(append(faults, n.wipe())...)
+}
+
+// wipe closes the rooms that hold keys and values, once nobody uses them. A
+// handler that does not end keeps its memory: it would fault without.
+func (n *Node) wipe() error {
+	if n.server != nil {
+		ctx, cancel := context.WithTimeout(context.Background(), drainWait)
+		defer cancel()
+		if err := n.server.Quiesce(ctx); err != nil {
+			return err
+		}
+	}
+	n.giving.Lock()
+	defer n.giving.Unlock()
+	var faults []error
+	if n.audit != nil {
+		faults = append(faults, n.audit.Close())
+	}
+	if n.credentials != nil {
+		n.credentials.cache.Close()
+	}
+	if n.records != nil {
+		n.records.Close()
+	}
+	if n.keys != nil {
+		n.keys.Close()
+	}
+	if n.memory != nil {
+		faults = append(faults, n.memory.Close())
+	}
+	return errors.Join(faults...)
+}
