@@ -28,6 +28,8 @@ var plan = map[string][]string{
 	"cluster/replica":   {"", "cluster/command"},
 	"cluster/wire":      {"", "cluster/command"},
 	"cluster/confirm":   {""},
+	"cluster/cert":      {""},
+	"cluster/peer":      {"", "cluster/cert"},
 	"cluster":           {"", "cluster/*"},
 	"node/policy":       {""},
 	"node/audit":        {""},

@@ -1,0 +1,143 @@
+package peer
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"time"
+
+	"cloakroom/cluster/cert"
+)
+
+// Peer is who is at the other end. Node was proven by a certificate; Life is
+// what that node says, and Admitted that Config.Admit agreed with both.
+type Peer struct {
+	Node, Life string
+	Admitted   bool
+}
+
+// Config is what a port is made from.
+type Config struct {
+	Cluster [16]byte
+	Node    string // as in the certificate
+	Life    string // 32 hex digits, new at every start
+
+	Certificate tls.Certificate // of this node, from the cluster's CA
+	Roots       *x509.CertPool  // the cluster's CA
+
+	Listen    string           // host:port
+	Advertise string           // what others dial; default: what Listen came to
+	Carrier   Carrier          // default: TCP
+	Now       func() time.Time // wall clock, for certificates
+	Logger    *slog.Logger     // default: none
+
+	// Resolve says where a registered node is and which life of it is
+	// registered. It is asked at every Call, so it must be quick.
+	Resolve func(node string) (addr, life string, ok bool)
+	// Admit says why a caller may not come in; nil if it is registered with
+	// that life. A certificate alone proves nothing: nodes get removed.
+	Admit func(node, life string) error
+	// Handle answers a call. ctx ends with the caller's deadline or the
+	// connection. body is valid until Handle returns. An error that wraps one
+	// of the sentinels ErrUnavailable, ErrOverloaded, ErrMalformed,
+	// ErrDenied or ErrStarting of the root package promises that nothing was
+	// done, and the caller gets that sentinel; any other reaches the caller as
+	// an unknown outcome.
+	Handle func(ctx context.Context, from Peer, method uint8, body []byte) ([]byte, error)
+	// Guests are the methods open to a caller that is not admitted (join).
+	Guests []uint8
+
+	// Handshake bounds dialling, TLS and our own handshake together; default 2 s.
+	Handshake time.Duration
+	// Stall is how long a write may stand still, and how long a peer that owes
+	// an answer may be silent, before its connection is cut; default 3 s.
+	Stall time.Duration
+}
+
+const (
+	defaultHandshake = 2 * time.Second
+	defaultStall     = 3 * time.Second
+)
+
+// check fills defaults and reports every fault.
+func (c *Config) check() error {
+	if c.Carrier == nil {
+		c.Carrier = TCP()
+	}
+	if c.Logger == nil {
+		c.Logger = slog.New(slog.DiscardHandler)
+	}
+	if c.Handshake == 0 {
+		c.Handshake = defaultHandshake
+	}
+	if c.Stall == 0 {
+		c.Stall = defaultStall
+	}
+	faults := []error{cert.CheckNode(c.Node), checkLife(c.Life)}
+	for _, field := range [...]struct {
+		missing bool
+		fault   string
+	}{
+		{c.Listen == "", "no address to listen on"},
+		{c.Roots == nil, "no roots"},
+		{len(c.Certificate.Certificate) == 0, "no certificate"},
+		{c.Now == nil, "no clock"},
+		{c.Resolve == nil || c.Admit == nil || c.Handle == nil, "Resolve, Admit and Handle must be set"},
+		{c.Handshake < 0 || c.Stall < 0, "negative time limit"},
+	} {
+		if field.missing {
+			faults = append(faults, errors.New(field.fault))
+		}
+	}
+	return errors.Join(append(faults, c.checkCertificate())...)
+}
+
+// checkCertificate says at start, and not at the first refused connection,
+// that the certificate is another's.
+func (c *Config) checkCertificate() error {
+	if len(c.Certificate.Certificate) == 0 {
+		return nil // reported already
+	}
+	leaf, err := x509.ParseCertificate(c.Certificate.Certificate[0])
+	if err != nil {
+		return fmt.Errorf("read certificate: %w", err)
+	}
+	c.Certificate.Leaf = leaf
+	node, err := cert.NodeOf(leaf, c.Cluster)
+	if err == nil && node != c.Node {
+		err = fmt.Errorf("certificate: names node %q, this is %q", node, c.Node)
+	}
+	return err
+}
+
+func checkLife(life string) error {
+	if raw, err := hex.DecodeString(life); err != nil || len(raw) != 16 || life != hex.EncodeToString(raw) {
+		return errors.New("life: want 32 lower-case hex digits")
+	}
+	return nil
+}
+
+// StreamConfig is what the stream layer of one raft replica is made from.
+type StreamConfig struct {
+	Group, Generation uint32
+	Replica           string // its raft server ID
+	Address           string // its virtual address, what Addr returns
+	// Locate finds a replica of the group by its virtual address.
+	Locate func(virtualAddr string) (node, addr, replica string, ok bool)
+	// Admit says why a replica that says it lives on node may not come in;
+	// nil: every replica of an admitted node may.
+	Admit func(node, replica string) error
+}
+
+// virtual is the address of a replica.
+type virtual string
+
+func (virtual) Network() string  { return "cloakroom-raft" }
+func (v virtual) String() string { return string(v) }
+
+var _ net.Addr = virtual("")
