@@ -3,6 +3,7 @@ module cloakroom
 go 1.26.0
 
 require (
+	filippo.io/age v1.3.2 // the encrypted stream of a snapshot
 	filippo.io/edwards25519 v1.2.0 // signing that leaves no private key on the heap
 	github.com/HdrHistogram/hdrhistogram-go v1.1.2 // latency percentiles of the benchmark
 	github.com/awnumar/memguard v0.23.0 // guarded buffers where memfd_secret is missing
@@ -22,6 +23,7 @@ require (
 )
 
 require (
+	filippo.io/hpke v0.4.0 // indirect
 	github.com/VividCortex/ewma v1.2.0 // indirect
 	github.com/acarl005/stripansi v0.0.0-20180116102854-5a71ef0e047d // indirect
 	github.com/awnumar/memcall v0.4.0 // indirect

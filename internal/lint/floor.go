@@ -21,21 +21,22 @@ var plan = map[string][]string{
 	"":                  {},
 	"securemem":         {""},
 	"securemem/keyring": {"", "securemem"},
+	"snapshot":          {"", "securemem"},
 	"cluster/command":   {""},
 	"cluster/state":     {"", "cluster/command", "securemem"},
 	"cluster/directory": {"", "cluster/command"},
 	"cluster/placement": {"", "cluster/directory"},
-	"cluster/replica":   {"", "cluster/command"},
+	"cluster/replica":   {"", "cluster/command", "snapshot"},
 	"cluster/wire":      {"", "cluster/command"},
 	"cluster/confirm":   {""},
 	"cluster/cert":      {""},
 	"cluster/peer":      {"", "cluster/cert"},
-	"cluster":           {"", "cluster/*"},
+	"cluster":           {"", "cluster/*", "snapshot"},
 	"node/policy":       {""},
 	"node/audit":        {""},
 	"node/record":       {"", "securemem", "securemem/keyring"},
 	"node/api":          {"", "securemem"},
-	"node":              {"", "cluster", "cluster/command", "cluster/directory", "node/*", "securemem", "securemem/keyring"},
+	"node":              {"", "cluster", "cluster/command", "cluster/directory", "node/*", "securemem", "securemem/keyring", "snapshot"},
 	"client":            {""},
 	"bench":             {"", "client", "internal/*", "bench/*"},
 	"bench/load":        {},
@@ -107,6 +108,7 @@ func importPath(spec *ast.ImportSpec) string {
 // owners says which rooms may import a module from outside; "test" stands for
 // test files, whatever their room. What is not here may be imported nowhere.
 var owners = map[string][]string{
+	"filippo.io/age":                           {"snapshot", "securemem/keyring"},
 	"filippo.io/edwards25519":                  {"securemem/keyring"},
 	"github.com/HdrHistogram/hdrhistogram-go":  {"bench", "bench/load"},
 	"github.com/awnumar/memguard":              {"securemem"}, // one failed mlock purges every secret of the process

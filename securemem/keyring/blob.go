@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"slices"
 
 	"cloakroom/securemem"
 )
@@ -21,8 +22,9 @@ import (
 //	               purpose (1) ‖ number (4) ‖ created, Unix seconds (8) ‖ key (32)
 //
 // There is one index key, number 0; of the other purposes at least one key,
-// numbers from 1, of data keys up to 65535. A keyring of 30 data keys has
-// 1,593 bytes. The blob has no checksum: it is kept encrypted and
+// numbers from 1. A data key and a snapshot identity of one number, up to
+// 65535, make an epoch; neither is without the other. A keyring of 30 epochs
+// has 2,988 bytes. The blob has no checksum: it is kept encrypted and
 // authenticated, and whoever takes one over compares its hash with the
 // directory's.
 const (
@@ -131,30 +133,54 @@ func checkBlob(cfg Config, blob []byte) (count int, err error) {
 	if count > maxBlobEntries || len(blob) != blobHeaderBytes+count*blobEntryBytes {
 		return 0, ErrBlob
 	}
-	var have [lastPurpose + 1]bool
+	have := make(map[purpose]int)
 	before := int64(-1)
 	for rest := blob[blobHeaderBytes:]; len(rest) > 0; rest = rest[blobEntryBytes:] {
 		p, number := purpose(rest[0]), binary.BigEndian.Uint32(rest[1:])
 		order := int64(p)<<32 | int64(number)
-		if p < indexKey || p > lastPurpose || order <= before || !validNumber(p, number) {
+		if !slices.Contains(purposes(), p) || order <= before || !validNumber(p, number) {
 			return 0, ErrBlob
 		}
-		have[p], before = true, order
+		have[p], before = have[p]+1, order
 	}
-	for p := indexKey; p <= lastPurpose; p++ {
-		if !have[p] {
+	for _, p := range purposes() {
+		if have[p] == 0 {
 			return 0, ErrBlob
 		}
+	}
+	if !sameEpochs(blob[blobHeaderBytes:], have) {
+		return 0, ErrBlob
 	}
 	return count, nil
 }
+
+// sameEpochs reports whether data keys and snapshot identities, which lie in
+// order, have the same numbers.
+func sameEpochs(entries []byte, have map[purpose]int) bool {
+	n := have[dataKey]
+	if have[snapshotKey] != n {
+		return false
+	}
+	data := entries[have[indexKey]*blobEntryBytes:]
+	snapshot := entries[len(entries)-n*blobEntryBytes:] // the last purpose
+	for i := range n {
+		at := i*blobEntryBytes + 1
+		if [4]byte(data[at:]) != [4]byte(snapshot[at:]) {
+			return false
+		}
+	}
+	return true
+}
+
+// lastEpoch is the highest there can be: records have two bytes for it.
+const lastEpoch = 1<<16 - 1
 
 func validNumber(p purpose, number uint32) bool {
 	switch p {
 	case indexKey:
 		return number == 0
-	case dataKey:
-		return number >= 1 && number <= 1<<16-1
+	case dataKey, snapshotKey:
+		return number >= 1 && number <= lastEpoch
 	}
 	return number >= 1
 }

@@ -111,7 +111,7 @@ func New(cfg Config) (*Keyring, error) {
 		return nil, fmt.Errorf("new keyring: %w", err)
 	}
 	r := &ring{version: 1}
-	for _, p := range []purpose{indexKey, dataKey, credentialKey, requestKey, signingKey} {
+	for _, p := range purposes() {
 		number := uint32(1)
 		if p == indexKey {
 			number = 0 // there is only ever one
@@ -159,9 +159,9 @@ func (k *Keyring) build(r *ring) (err error) {
 	return err
 }
 
-// Rotate makes the data key of the next epoch, in a new version of the
-// keyring. From then on messages are sealed under it; the keys before it keep
-// opening. Where several nodes hold the keyring, the caller makes sure that
+// Rotate makes the data key and the snapshot identity of the next epoch, in a
+// new version of the keyring. From then on messages and snapshots are sealed
+// under them; the keys before them keep opening. Where several nodes hold the keyring, the caller makes sure that
 // they have the new version before anybody rotates.
 func (k *Keyring) Rotate() error {
 	k.mu.Lock()
@@ -171,20 +171,15 @@ func (k *Keyring) Rotate() error {
 	}
 	old := k.ring.Load()
 	epoch := old.newest(dataKey).number + 1
-	if epoch > 1<<16-1 {
+	if epoch > lastEpoch {
 		return errors.New("rotate data key: all epochs are used up")
 	}
 	r := old.next()
-	err := r.addNew(k.cfg, dataKey, epoch)
-	if err == nil {
-		err = r.seal(k.cfg)
-	}
-	if err != nil {
-		if e := r.find(dataKey, epoch); e != nil {
-			e.secret.Destroy()
-		}
+	if err := r.addEpoch(k.cfg, epoch); err != nil {
 		return fmt.Errorf("rotate data key: %w", err)
 	}
+	r.publish()
+	collect()
 	k.ring.Store(r)
 	k.sealing.Store(nil)
 	return nil

@@ -2,7 +2,10 @@
 
 package keyring
 
-import "fmt"
+import (
+	"crypto/sha3"
+	"fmt"
+)
 
 // RawKey is one key as the dump test is told it: with every bit inverted, so
 // that the list, which is on the heap, is not what the test then finds.
@@ -12,7 +15,7 @@ type RawKey struct {
 }
 
 // RawKeysForTest lists every raw key: those of the ring, what Ed25519 makes of
-// the signing keys, the slot key, the token keys built and the sealing keys
+// its seeds and X-Wing of its own, the slot key, the token keys built and the sealing keys
 // ready. It exists in builds with the tag dumptest only.
 func (k *Keyring) RawKeysForTest() []RawKey {
 	k.mu.Lock()
@@ -29,10 +32,17 @@ func (k *Keyring) RawKeysForTest() []RawKey {
 	for _, e := range r.entries {
 		e.secret.Use(func(b []byte) {
 			add(fmt.Sprintf("key of purpose %d, number %d", e.purpose, e.number), b)
-			if e.purpose == signingKey {
+			switch e.purpose {
+			case signingKey, caKey:
 				s, prefix := expandSeed(b)
-				add(fmt.Sprintf("scalar of signing key %d", e.number), s.Bytes())
-				add(fmt.Sprintf("prefix of signing key %d", e.number), prefix[:])
+				add(fmt.Sprintf("scalar of Ed25519 key %d of purpose %d", e.number, e.purpose), s.Bytes())
+				add(fmt.Sprintf("prefix of Ed25519 key %d of purpose %d", e.number, e.purpose), prefix[:])
+			case snapshotKey:
+				// What X-Wing expands its seed to: ML-KEM's two, X25519's one.
+				parts := sha3.SumSHAKE256(b, 3*keyBytes)
+				for i, part := range []string{"d", "z", "x"} {
+					add(fmt.Sprintf("%s of snapshot identity %d", part, e.number), parts[i*keyBytes:(i+1)*keyBytes])
+				}
 			}
 		})
 	}

@@ -7,8 +7,9 @@ import (
 	"testing"
 )
 
-// The list must hold every key that the dump test in this room looks for: five
-// of the ring, two of Ed25519, and what was derived.
+// The list must hold every key that the dump test in this room looks for: seven
+// of the ring, two of Ed25519 for each of two, three of X-Wing, and what was
+// derived.
 func TestRawKeysForTest(t *testing.T) {
 	k := newTestKeyring(t, testConfig(t))
 	if _, err := k.TokenCipher(2); err != nil {
@@ -18,7 +19,7 @@ func TestRawKeysForTest(t *testing.T) {
 		t.Fatal(err)
 	}
 	keys := k.RawKeysForTest()
-	if len(keys) != 5+2+1+1+1 {
+	if len(keys) != 7+2*2+3+1+1+1 {
 		t.Errorf("%d keys: %v", len(keys), keys)
 	}
 	want := countedKey(0x00) // the index key

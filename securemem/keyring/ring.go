@@ -10,9 +10,8 @@ import (
 )
 
 // purpose says what a key of the ring is for. The numbers stand in the blob
-// and never change; 6 to 10 are reserved for former signing keys (public
-// halves), the cluster CA key, audit keys, slow peppers and snapshot
-// identities.
+// and never change; 6, 8 and 9 are reserved for former signing keys (public
+// halves), audit keys and slow peppers.
 type purpose uint8
 
 const (
@@ -20,10 +19,15 @@ const (
 	dataKey       purpose = 2 // parent of the sealing keys of an epoch
 	credentialKey purpose = 3
 	requestKey    purpose = 4
-	signingKey    purpose = 5 // an Ed25519 seed
-
-	lastPurpose = signingKey
+	signingKey    purpose = 5  // an Ed25519 seed
+	caKey         purpose = 7  // an Ed25519 seed
+	snapshotKey   purpose = 10 // of an epoch: the seed of an age identity
 )
+
+// purposes are all there are, ascending; a keyring has keys of each.
+func purposes() []purpose {
+	return []purpose{indexKey, dataKey, credentialKey, requestKey, signingKey, caKey, snapshotKey}
+}
 
 // keyBytes is the length of every key of the ring.
 const keyBytes = 32
@@ -32,10 +36,12 @@ const keyBytes = 32
 // versions of a ring share them.
 type entry struct {
 	purpose purpose
-	number  uint32 // of a data key: its epoch
+	number  uint32 // of a data key and a snapshot identity: its epoch
 	created int64  // Unix seconds
 	secret  *securemem.Secret
-	public  PublicKey // of a signing key
+
+	public    PublicKey          // of a signing key and a CA key
+	recipient *snapshotRecipient // of a snapshot identity
 }
 
 // ring is one version of the keyring: immutable once it is in use.
@@ -59,6 +65,26 @@ func (r *ring) addNew(cfg Config, p purpose, number uint32) error {
 	}
 	r.add(&entry{purpose: p, number: number, created: cfg.Now().Unix(), secret: s})
 	return nil
+}
+
+// addEpoch makes the keys of an epoch and ends the making of the version. On
+// an error no key is left.
+func (r *ring) addEpoch(cfg Config, epoch uint32) error {
+	err := r.addNew(cfg, dataKey, epoch)
+	if err == nil {
+		err = r.addNew(cfg, snapshotKey, epoch)
+	}
+	if err == nil {
+		err = r.seal(cfg)
+	}
+	if err != nil {
+		for _, p := range []purpose{dataKey, snapshotKey} {
+			if e := r.find(p, epoch); e != nil {
+				e.secret.Destroy()
+			}
+		}
+	}
+	return err
 }
 
 func (r *ring) add(e *entry) {
@@ -109,11 +135,15 @@ func (r *ring) seal(cfg Config) error {
 	return nil
 }
 
-// publish computes the public halves of the signing keys.
+// publish computes the public halves that are missing. The caller ends with
+// collect.
 func (r *ring) publish() {
 	for _, e := range r.entries {
-		if e.purpose == signingKey && e.public.Key == nil {
+		switch {
+		case (e.purpose == signingKey || e.purpose == caKey) && e.public.Key == nil:
 			e.public = publicKey(e)
+		case e.purpose == snapshotKey && e.recipient == nil:
+			e.recipient = newRecipient(e)
 		}
 	}
 }

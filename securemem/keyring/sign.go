@@ -39,11 +39,39 @@ const SignatureBytes = ed25519.SignatureSize
 // Sign signs message under the newest signing key. context names the kind of
 // message and is a constant of the calling room. It takes about 60 µs.
 func (k *Keyring) Sign(context string, message []byte) []byte {
+	return k.ring.Load().newest(signingKey).sign(context, message)
+}
+
+func (e *entry) sign(context string, message []byte) []byte {
 	signed := signedBytes(context, message)
-	e := k.ring.Load().newest(signingKey)
 	sig := make([]byte, SignatureBytes)
 	e.secret.Use(func(seed []byte) { signEd25519(sig, seed, e.public.Key, signed) })
 	return sig
+}
+
+// SignNamed is [Keyring.Sign] for formats that name the key: id is that of
+// [KeyID].
+func (k *Keyring) SignNamed(context string, message []byte) (id [8]byte, sig []byte) {
+	e := k.ring.Load().newest(signingKey)
+	return KeyID(e.public.Key), e.sign(context, message)
+}
+
+// VerifyNamed reports whether sig is a signature of message in context under
+// the signing key of that id, which must be one of this keyring's.
+func (k *Keyring) VerifyNamed(id [8]byte, context string, message, sig []byte) bool {
+	for _, e := range k.ring.Load().entries {
+		if e.purpose == signingKey && KeyID(e.public.Key) == id {
+			return Verify(e.public.Key, context, message, sig)
+		}
+	}
+	return false
+}
+
+// KeyID is the id of a public key, the first bytes of its SHA-256;
+// [PublicKey.ID] is the same in hex.
+func KeyID(public []byte) [8]byte {
+	sum := sha256.Sum256(public)
+	return [8]byte(sum[:])
 }
 
 // PublicKeys returns the public signing keys, oldest first.
@@ -79,8 +107,8 @@ func publicKey(e *entry) PublicKey {
 		p.Key = new(edwards25519.Point).ScalarBaseMult(&s).Bytes()
 	})
 	p.Key = slices.Clone(p.Key) // out of what securemem.Do wipes
-	id := sha256.Sum256(p.Key)
-	p.ID = hex.EncodeToString(id[:8])
+	id := KeyID(p.Key)
+	p.ID = hex.EncodeToString(id[:])
 	return p
 }
 
