@@ -49,6 +49,7 @@ var plan = map[string][]string{
 
 	"internal/people":   {""},
 	"internal/lint":     {},
+	"internal/simnet":   {},
 	"internal/dumptest": {"", "client", "internal/people"},
 }
 
