@@ -42,6 +42,7 @@ var plan = map[string][]string{
 	"bench/load":        {},
 	"bench/server":      {},
 	"bench/cmd":         {"bench"},
+	"bench/bareraft":    {},
 	"cmd/cloakroom":     {"", "node", "client", "bench", "internal/people", "cmd/cloakroom/*"},
 
 	"cmd/cloakroom/rows":     {""},
@@ -118,8 +119,8 @@ var owners = map[string][]string{
 	"github.com/getkin/kin-openapi":            {"test"},
 	"github.com/go-json-experiment/json":       {"node", "node/api", "node/record", "client", "cmd/cloakroom/rows"},
 	"github.com/goccy/go-yaml":                 {"cmd/cloakroom"},
-	"github.com/hashicorp/go-hclog":            {"cluster/replica"},
-	"github.com/hashicorp/raft":                {"cluster/replica"}, // nobody else knows how replicas agree
+	"github.com/hashicorp/go-hclog":            {"cluster/replica", "bench/bareraft"},
+	"github.com/hashicorp/raft":                {"cluster/replica", "bench/bareraft"}, // nobody else knows how replicas agree; the second is what they are measured against
 	"github.com/nyaruka/phonenumbers":          {"client", "cmd/cloakroom"},
 	"github.com/prometheus/client_golang":      {"node", "cmd/cloakroom"},
 	"github.com/rogpeppe/go-internal":          {"test"},
