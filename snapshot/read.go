@@ -33,9 +33,9 @@ type Open struct {
 type Reader struct {
 	header Header
 	src    *source
-	sha    hash.Hash // of the age stream
+	body   *inbox    // what is in src of the age stream
+	stream io.Reader // age, out of body
 	signed []byte    // the header, then the hash as well
-	stream io.Reader // age
 	left   int64     // bytes of the payload still to come
 	verify func(key [keyIDBytes]byte, context string, message, sig []byte) bool
 	err    error
@@ -55,7 +55,7 @@ func NewReader(r io.Reader, cfg Open) (*Reader, error) {
 	if err := errors.Join(faults...); err != nil {
 		return nil, fmt.Errorf("read snapshot: %w", err)
 	}
-	s := &Reader{src: &source{from: r}, sha: sha256.New(), verify: cfg.Verify}
+	s := &Reader{src: &source{from: r}, verify: cfg.Verify}
 	if err := s.begin(cfg); err != nil {
 		return nil, fmt.Errorf("read snapshot: %w", err)
 	}
@@ -79,9 +79,12 @@ func (s *Reader) begin(cfg Open) (err error) {
 	}
 	s.left = s.header.Payload
 	s.signed = s.header.append(make([]byte, 0, headerBytes+sha256.Size))
-	body := io.TeeReader(io.LimitReader(s.src, streamBytes(s.left)), s.sha)
+	s.body = newInbox(io.LimitReader(s.src, streamBytes(s.left)))
+	if err := s.body.fill(); err != nil {
+		return err
+	}
 	kept := &keptIdentity{Identity: identity}
-	securemem.Do(func() { s.stream, err = age.Decrypt(body, kept) })
+	securemem.Do(func() { s.stream, err = age.Decrypt(s.body, kept) })
 	switch {
 	case err == nil:
 		return nil
@@ -100,8 +103,10 @@ func (s *Reader) Read(p []byte) (n int, err error) {
 	if s.err != nil {
 		return 0, s.err
 	}
-	securemem.Do(func() { n, err = s.stream.Read(p) })
-	s.left -= int64(n)
+	if err = s.body.fill(); err == nil {
+		securemem.Do(func() { n, err = s.stream.Read(p) })
+		s.left -= int64(n)
+	}
 	if err == nil {
 		return n, nil
 	}
@@ -129,7 +134,7 @@ func (s *Reader) end() error {
 	if n, err := io.ReadFull(s.src, make([]byte, 1)); n != 0 || err != io.EOF {
 		return s.fault("end")
 	}
-	s.signed = s.sha.Sum(s.signed)
+	s.signed = s.body.sha.Sum(s.signed)
 	if !s.verify([keyIDBytes]byte(trailer[:]), Context, s.signed, trailer[keyIDBytes:]) {
 		return ErrSignature
 	}
@@ -143,6 +148,52 @@ func (s *Reader) fault(step string) error {
 		return s.src.err
 	}
 	return fmt.Errorf("%w: %s", ErrDamaged, step)
+}
+
+// inbox holds the next bytes of the age stream, so that age finds them without
+// going to the source: what a source allocates and waits for has no business
+// inside securemem.Do.
+type inbox struct {
+	from  io.Reader
+	sha   hash.Hash // of all that came from it
+	room  []byte
+	next  []byte // the part of room not taken yet
+	ended bool   // nothing comes after next
+}
+
+// newInbox returns one that holds what age takes at a time: a chunk, and the
+// byte with which it looks whether more follows. Its header is shorter.
+func newInbox(from io.Reader) *inbox {
+	return &inbox{from: from, sha: sha256.New(), room: make([]byte, chunkBytes+chunkTagBytes+1)}
+}
+
+// fill fills the box, up to the end of the stream. Each Read of age is preceded
+// by one.
+func (b *inbox) fill() error {
+	if b.ended || len(b.next) == len(b.room) {
+		return nil
+	}
+	have := copy(b.room, b.next)
+	n, err := io.ReadFull(b.from, b.room[have:])
+	b.sha.Write(b.room[have : have+n])
+	b.next = b.room[:have+n]
+	if err == io.EOF || err == io.ErrUnexpectedEOF {
+		b.ended, err = true, nil
+	}
+	return err
+}
+
+// Read implements io.Reader for age.
+func (b *inbox) Read(p []byte) (int, error) {
+	if len(b.next) == 0 && len(p) > 0 {
+		if b.ended {
+			return 0, io.EOF
+		}
+		return 0, io.ErrNoProgress // a header longer than any of ours
+	}
+	n := copy(p, b.next)
+	b.next = b.next[n:]
+	return n, nil
 }
 
 // source keeps the error of the reader behind it, other than the end.

@@ -1,6 +1,7 @@
 package snapshot
 
 import (
+	"bytes"
 	"crypto/sha256"
 	"errors"
 	"fmt"
@@ -29,9 +30,10 @@ var (
 // Writer writes one snapshot. Its first error stays.
 type Writer struct {
 	dst    io.Writer
-	sha    hash.Hash // of the age stream
 	sign   func(context string, message []byte) ([keyIDBytes]byte, []byte)
-	stream io.WriteCloser // age
+	stream io.WriteCloser // age, into out
+	out    bytes.Buffer   // encrypted and not written yet: a chunk at most
+	sha    hash.Hash      // of what went through out
 	signed []byte         // the header, then the hash as well
 	left   int64          // bytes of the payload still to come
 	err    error
@@ -62,38 +64,35 @@ func NewWriter(w io.Writer, h Header, cfg Seal) (*Writer, error) {
 }
 
 // begin writes both headers, the snapshot's and age's.
-func (s *Writer) begin(to age.Recipient) (err error) {
+func (s *Writer) begin(to age.Recipient) error {
+	s.out.Grow(chunkBytes + chunkTagBytes)
 	if _, err := s.dst.Write(s.signed); err != nil {
 		return err
 	}
-	out := &counter{to: io.MultiWriter(s.dst, s.sha)}
-	// The file key and all that is derived from it is made in there, so the
-	// collector wipes it when the stream is done with.
-	securemem.Do(func() { s.stream, err = age.Encrypt(out, to) })
+	return s.encrypt(func() (err error) {
+		s.stream, err = age.Encrypt(&s.out, to)
+		if err == nil && s.out.Len() != ageHeaderBytes+ageNonceBytes {
+			err = errRecipient // Size has promised a length
+		}
+		return err
+	})
+}
+
+// encrypt calls f, which handles the key of the stream and writes to s.out,
+// where nothing of it stays behind: what f allocates is wiped when it was
+// dropped. What reaches s.out then goes on to where it belongs, out of there.
+func (s *Writer) encrypt(f func() error) (err error) {
+	securemem.Do(func() { err = f() })
 	if err != nil {
 		return err
 	}
-	// Size has promised a length.
-	if out.n != int64(ageHeaderBytes)+ageNonceBytes {
-		return errRecipient
-	}
-	return nil
-}
-
-// counter counts what is written through it.
-type counter struct {
-	to io.Writer
-	n  int64
-}
-
-func (c *counter) Write(p []byte) (int, error) {
-	n, err := c.to.Write(p)
-	c.n += int64(n)
-	return n, err
+	s.sha.Write(s.out.Bytes())
+	_, err = s.out.WriteTo(s.dst)
+	return err
 }
 
 // Write adds to the state. It refuses what goes beyond the payload.
-func (s *Writer) Write(p []byte) (n int, err error) {
+func (s *Writer) Write(p []byte) (int, error) {
 	if s.err != nil {
 		return 0, s.err
 	}
@@ -101,12 +100,21 @@ func (s *Writer) Write(p []byte) (n int, err error) {
 		s.err = fmt.Errorf("write snapshot: %w", errPayload)
 		return 0, s.err
 	}
-	securemem.Do(func() { n, err = s.stream.Write(p) })
-	s.left -= int64(n)
-	if err != nil {
-		s.err = fmt.Errorf("write snapshot: %w", err)
+	n := 0
+	for n < len(p) {
+		piece := p[n:min(len(p), n+chunkBytes)]
+		err := s.encrypt(func() error {
+			_, err := s.stream.Write(piece)
+			return err
+		})
+		if err != nil {
+			s.err = fmt.Errorf("write snapshot: %w", err)
+			return n, s.err
+		}
+		n += len(piece)
+		s.left -= int64(len(piece))
 	}
-	return n, s.err
+	return n, nil
 }
 
 // Close writes the end of the stream and the signature. It does not close what
@@ -123,12 +131,11 @@ func (s *Writer) Close() error {
 	return nil
 }
 
-func (s *Writer) end() (err error) {
+func (s *Writer) end() error {
 	if s.left != 0 {
 		return errPayload
 	}
-	securemem.Do(func() { err = s.stream.Close() })
-	if err != nil {
+	if err := s.encrypt(s.stream.Close); err != nil {
 		return err
 	}
 	s.stream = nil // and with it its key
@@ -137,6 +144,6 @@ func (s *Writer) end() (err error) {
 	if len(sig) != signatureBytes {
 		return fmt.Errorf("a signature of %d bytes: want %d", len(sig), signatureBytes)
 	}
-	_, err = s.dst.Write(append(key[:], sig...))
+	_, err := s.dst.Write(append(key[:], sig...))
 	return err
 }
