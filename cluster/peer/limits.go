@@ -7,4 +7,38 @@ const (
 	MaxMessage = 32 << 20
 	// MaxCall is the longest a call may take.
 	MaxCall = 60 * time.Second
+
+	// maxInFlight is the most calls a connection carries unanswered. Both ends
+	// keep to it: the caller waits, the server stops reading.
+	maxInFlight = 1024
+	// maxGhosts is the most of them that nobody waits for any more. A peer
+	// that owes more does not answer, and is cut off.
+	maxGhosts = maxInFlight / 2
+	// maxBodies bounds the bodies of the calls a server works on for one
+	// connection, and the frames that wait to be written to one. Beyond it no
+	// more is read; a frame that is larger travels alone.
+	maxBodies = 64 << 20
+	// maxBacklog is how many bytes may wait to be written before the
+	// connection is given up, in bytes: a peer that asks and does not listen.
+	maxBacklog = 4 * maxBodies
+	// maxShaking is the most connections in their handshake; the oldest goes
+	// when one more comes.
+	maxShaking = 256
+	// maxPerNode is the most call connections accepted from one node; the
+	// oldest goes. An honest node has one, and one more for a moment.
+	maxPerNode = 8
+	// maxStreams is the most raft connections accepted from one node: 65
+	// groups with four each, and room for those that are on their way out.
+	maxStreams = 1024
+	// maxQueued is the most connections that wait for one replica's Accept.
+	maxQueued = 64
+	// maxIdleWorkers is the most goroutines of a connection that wait for
+	// another call.
+	maxIdleWorkers = 32
+	// readBuffer is what a connection reads ahead, in bytes.
+	readBuffer = 16 << 10
+	// dialPause is for how long a failed dial answers for those that come next.
+	dialPause = 100 * time.Millisecond
+	// ticks is how often the connections are looked at within Config.Stall.
+	ticks = 6
 )

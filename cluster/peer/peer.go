@@ -11,10 +11,11 @@ package peer
 
 import (
 	"context"
-	"errors"
+	"crypto/tls"
 	"fmt"
 	"net"
-	"time"
+	"sync"
+	"sync/atomic"
 
 	"cloakroom"
 )
@@ -30,7 +31,28 @@ var (
 
 // Port is the cluster port of a node.
 type Port struct {
-	cfg Config
+	cfg      Config
+	life     life
+	listener net.Listener
+	server   *tls.Config
+	client   *tls.Config
+	ctx      context.Context // ends with Close or Cut
+	cancel   context.CancelFunc
+	running  sync.WaitGroup // every goroutine of the port
+	bodies   sync.Pool      // *[]byte, of calls that are being answered
+
+	mu      sync.Mutex // guards what follows
+	closed  bool
+	links   map[*link]struct{}
+	shaking []*link            // accepted and in their handshake, oldest first
+	routes  map[string]*route  // by node
+	streams map[string]*Stream // by replica
+
+	seats uint64 // accepted connections that were admitted so far
+
+	made, served atomic.Uint64
+	refused      refusalCounts
+	complaints   complaints
 }
 
 // Open listens and serves.
@@ -38,71 +60,120 @@ func Open(cfg Config) (*Port, error) {
 	if err := cfg.check(); err != nil {
 		return nil, fmt.Errorf("open cluster port: %w", err)
 	}
-	return nil, errors.ErrUnsupported
+	listener, err := cfg.Carrier.Listen(cfg.Listen)
+	if err != nil {
+		return nil, fmt.Errorf("open cluster port: %w", err)
+	}
+	if cfg.Advertise == "" {
+		cfg.Advertise = listener.Addr().String()
+	}
+	p := &Port{
+		cfg: cfg, listener: listener,
+		links: map[*link]struct{}{}, routes: map[string]*route{}, streams: map[string]*Stream{},
+	}
+	p.life, _ = parseLife(cfg.Life) // checked
+	p.server, p.client = cfg.tls()
+	p.bodies.New = func() any { return new([]byte) }
+	p.ctx, p.cancel = context.WithCancel(context.Background())
+	p.running.Go(p.accept) // ends when stop closes the listener
+	p.running.Go(p.watch)  // ends with p.ctx
+	return p, nil
 }
 
 // Addr returns the address that others dial.
 func (p *Port) Addr() string { return p.cfg.Advertise }
 
 // Close closes the listener and every connection, and waits until all that
-// served them has returned.
-func (p *Port) Close() {}
+// served them has returned; the context of Handle ends at once. Not to be
+// called from Handle.
+func (p *Port) Close() {
+	p.stop(false)
+	p.running.Wait()
+}
 
 // Cut drops everything at once, like a crash, and does not wait. Close must
 // still be called.
-func (p *Port) Cut() {}
+func (p *Port) Cut() { p.stop(true) }
 
-// Review asks Admit and Resolve again about every connection, and cuts those
-// that may not be any more. To be called when the directory has changed.
-func (p *Port) Review() {}
-
-// Call asks a registered node. The reply is the caller's to keep. A call
-// without a deadline gets one of [MaxCall].
-//
-// ErrUnreachable (ErrRefused among them): nothing was sent. One of the
-// sentinels Handle may return: the peer did nothing. Everything else is
-// [cloakroom.ErrOutcomeUnknown].
-func (p *Port) Call(ctx context.Context, node string, method uint8, body []byte) ([]byte, error) {
-	return nil, ErrUnreachable
+// stop ends everything; hard: connections are reset where the carrier can.
+func (p *Port) stop(hard bool) {
+	p.mu.Lock()
+	p.closed = true // from here on no link, stream or goroutine is added
+	links, streams := p.openLinks(), p.openStreams()
+	p.mu.Unlock()
+	p.cancel()
+	p.listener.Close()
+	for _, s := range streams {
+		s.Close()
+	}
+	for _, l := range links {
+		if hard {
+			l.linger()
+		}
+		l.cut(net.ErrClosed)
+	}
 }
 
-// CallAt asks whoever is at addr, by a connection of its own, as a guest: for
-// a node that is not registered yet. Errors as for Call.
-func (p *Port) CallAt(ctx context.Context, addr string, method uint8, body []byte) ([]byte, Peer, error) {
-	return nil, Peer{}, ErrUnreachable
+// spawn runs f in a goroutine that Close waits for, unless the port is closed.
+func (p *Port) spawn(f func()) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.closed {
+		return false
+	}
+	p.running.Go(f)
+	return true
 }
 
-// Stream opens the stream layer of a replica that lives here.
-func (p *Port) Stream(cfg StreamConfig) (*Stream, error) { return nil, errors.ErrUnsupported }
+// openLinks needs mu.
+func (p *Port) openLinks() []*link {
+	links := make([]*link, 0, len(p.links))
+	for l := range p.links {
+		links = append(links, l)
+	}
+	return links
+}
 
-// Stats returns the counters of the port.
-func (p *Port) Stats() Stats { return Stats{} }
+// openStreams needs mu.
+func (p *Port) openStreams() []*Stream {
+	streams := make([]*Stream, 0, len(p.streams))
+	for _, s := range p.streams {
+		streams = append(streams, s)
+	}
+	return streams
+}
+
+// Review asks Admit again about every connection that was accepted, and
+// Resolve about every one that calls go out by, and cuts those that may not be
+// any more. To be called when the directory has changed.
+func (p *Port) Review() {
+	p.mu.Lock()
+	links := p.openLinks()
+	p.mu.Unlock()
+	for _, l := range links {
+		if err := l.review(); err != nil {
+			l.cut(err)
+		}
+	}
+}
 
 // Stats are the counters of a port since it was opened.
 type Stats struct {
 	Connections int               // open now, those in their handshake included
-	Calls       uint64            // made from here
+	Calls       uint64            // made from here and answered
 	Served      uint64            // answered here
-	Refused     map[string]uint64 // handshakes refused here, by reason
+	Refused     map[string]uint64 // handshakes that failed here, by reason
 }
 
-// Stream is the stream layer of one replica: connections to it and from it.
-type Stream struct {
-	address virtual
-}
-
-// Accept waits for the next connection to this replica. It returns
-// [net.ErrClosed] when the stream or the port is closed.
-func (s *Stream) Accept() (net.Conn, error) { return nil, net.ErrClosed }
-
-// Addr returns the virtual address of the replica.
-func (s *Stream) Addr() net.Addr { return s.address }
-
-// Close ends Accept and cuts the connections of this replica in both
-// directions.
-func (s *Stream) Close() error { return nil }
-
-// Dial connects to the replica with this virtual address.
-func (s *Stream) Dial(virtualAddr string, timeout time.Duration) (net.Conn, error) {
-	return nil, ErrUnreachable
+// Stats returns the counters of the port.
+func (p *Port) Stats() Stats {
+	p.mu.Lock()
+	open := len(p.links)
+	p.mu.Unlock()
+	return Stats{
+		Connections: open,
+		Calls:       p.made.Load(),
+		Served:      p.served.Load(),
+		Refused:     p.refused.byReason(),
+	}
 }

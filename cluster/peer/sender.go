@@ -1,0 +1,126 @@
+package peer
+
+import (
+	"errors"
+	"io"
+	"sync"
+)
+
+// sender writes the frames of one connection, many in one write where many
+// come at once. One goroutine at a time has the writer's role (writing): the
+// one that added a frame while nobody wrote, or else run's.
+//
+// Frames are gathered in batches, which are numbered. What stands in a batch
+// that was not begun to be written has not left.
+type sender struct {
+	conn io.Writer
+	fail func(error) // cuts the connection
+	wake chan struct{}
+	room *sync.Cond // on mu: a batch was written, or failed
+
+	mu      sync.Mutex
+	pending []byte // the batch that is gathered
+	spare   []byte // a buffer for the next one
+	batch   uint64 // number of the batch that is gathered; lower ones were begun
+	writing bool
+	failed  bool
+	seen    uint64 // progress at the last tick
+	still   int    // ticks since then
+}
+
+// keepBuffer is the largest buffer that is used again, in bytes.
+const keepBuffer = 256 << 10
+
+func newSender(conn io.Writer, fail func(error)) *sender {
+	s := &sender{conn: conn, fail: fail, wake: make(chan struct{}, 1)}
+	s.room = sync.NewCond(&s.mu)
+	return s
+}
+
+// add gathers a frame and returns the batch it is in and where. Needs mu.
+func (s *sender) add(f frame, body []byte) (batch uint64, at int) {
+	at = len(s.pending)
+	s.pending = f.append(s.pending, body)
+	return s.batch, at
+}
+
+// unsent says that nothing of a batch was written. Needs mu.
+func (s *sender) unsent(batch uint64) bool { return batch >= s.batch }
+
+// takeBack makes a frame of an unsent batch void. Needs mu.
+func (s *sender) takeBack(at int) { s.pending[at+kindOffset] = byte(void) }
+
+// flush sees to it that what was gathered gets written, here if that may be,
+// and unlocks. here: the caller may write, that is, may be held up as long as
+// the connection is. Needs mu.
+func (s *sender) flush(here bool) {
+	switch {
+	case s.writing || s.failed:
+		s.mu.Unlock()
+		return // whoever writes goes on until nothing is pending
+	case here:
+		s.writing = true
+		more := s.writeBatch()
+		s.mu.Unlock()
+		if !more {
+			return
+		}
+	default:
+		s.writing = true
+		s.mu.Unlock()
+	}
+	s.wake <- struct{}{} // the role goes to run; there is room, since it is one role
+}
+
+// writeBatch writes what is pending and returns whether there is more, else
+// the role ends. Needs mu, which is free during the write, and the role.
+func (s *sender) writeBatch() (more bool) {
+	batch := s.pending
+	s.pending, s.spare = s.spare[:0], nil
+	s.batch++
+	s.mu.Unlock()
+	_, err := s.conn.Write(batch)
+	if err != nil {
+		s.fail(err) // not under mu: whoever waits for an answer is told
+	}
+	s.mu.Lock()
+	s.failed = s.failed || err != nil
+	s.room.Broadcast()
+	if cap(batch) <= keepBuffer {
+		s.spare = batch
+	}
+	s.writing = len(s.pending) > 0 && !s.failed
+	return s.writing
+}
+
+// run writes whenever woken, until done is closed.
+func (s *sender) run(done <-chan struct{}) {
+	for {
+		select {
+		case <-s.wake:
+		case <-done:
+			return
+		}
+		s.mu.Lock()
+		for s.writeBatch() {
+		}
+		s.mu.Unlock()
+	}
+}
+
+var errStalled = errors.New("the peer takes nothing")
+
+// tick says whether the present write has stood still for too long. progress
+// counts the pieces of it that got through: a large one may take its time.
+func (s *sender) tick(progress uint64) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !s.writing || progress != s.seen {
+		s.seen, s.still = progress, 0
+		return nil
+	}
+	if s.still++; s.still >= ticks {
+		return errStalled
+	}
+	return nil
+}
