@@ -53,7 +53,7 @@ func openDesk(cfg *Config, self replica.Identity) (*desk, error) {
 	var err error
 	d.replica, err = replica.New(replica.Config{
 		Group: "directory", Generation: cfg.Generation,
-		Identity: self, Voters: []replica.Identity{self},
+		Identity: self, Found: true,
 		Machine: directoryMachine{d.machine}, Logger: cfg.Logger,
 		MapLog: cfg.MapLog, UnmapLog: cfg.UnmapLog, LogBudget: cfg.DirectoryLogBudget,
 	})

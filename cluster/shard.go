@@ -46,7 +46,7 @@ func openShard(cfg *Config, id cloakroom.ShardID, self replica.Identity) (*shard
 	s := &shard{cfg: cfg, id: id, generation: cfg.Generation, machine: machine, queue: newQueue(cfg.QueueBytes)}
 	s.replica, err = replica.New(replica.Config{
 		Group: fmt.Sprintf("shard %d", id), Generation: cfg.Generation,
-		Identity: self, Voters: []replica.Identity{self},
+		Identity: self, Found: true,
 		Machine: &sealedMachine{Machine: machine, open: cfg.OpenBatch, group: uint32(id), generation: cfg.Generation},
 		MapLog:  cfg.MapLog, UnmapLog: cfg.UnmapLog, LogBudget: cfg.LogBudget, Logger: cfg.Logger,
 	})

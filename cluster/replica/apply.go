@@ -47,16 +47,17 @@ func (r *Replica) AwaitRoom(ctx context.Context) error {
 // entry may still be on its way. [cloakroom.ErrUnavailable] means that nothing
 // happened, [cloakroom.ErrOutcomeUnknown] that it may have or may yet.
 func (r *Replica) Apply(data []byte) (uint64, any, error) {
-	r.applying.Lock()
-	defer r.applying.Unlock()
-	if err := r.stopped(); err != nil {
+	if err := r.takeTurn(context.Background()); err != nil {
 		return 0, nil, err
 	}
-	if !r.leading.Load() {
-		return 0, nil, fmt.Errorf("propose to %s: no leader: %w", r.cfg.Group, cloakroom.ErrUnavailable)
+	defer r.endTurn()
+	if !r.Leads() {
+		return 0, nil, fmt.Errorf("propose to %s: %w", r.cfg.Group, errNotLeader)
 	}
 	future := r.raft.Apply(data, enqueueTimeout)
-	if err := future.Error(); err != nil {
+	err := future.Error()
+	r.refusing(err)
+	if err != nil {
 		return 0, nil, fmt.Errorf("propose to %s: %w: %w", r.cfg.Group, outcome(err), err)
 	}
 	switch result := future.Response().(type) {
@@ -68,6 +69,9 @@ func (r *Replica) Apply(data []byte) (uint64, any, error) {
 		return future.Index(), result, nil
 	}
 }
+
+// errNotLeader refuses what only a leader does.
+var errNotLeader = fmt.Errorf("not the leader: %w", cloakroom.ErrUnavailable)
 
 // outcome says what an error of raft's Apply means. Of all of them only three
 // promise that nothing happened.
@@ -95,24 +99,32 @@ func (r *Replica) AwaitApplied(ctx context.Context, index uint64) error {
 		case <-ring:
 		case <-ctx.Done():
 			return fmt.Errorf("wait for an index of %s: %w", r.cfg.Group, cloakroom.ErrUnavailable)
-		case <-r.closed:
+		case <-r.halted:
 		}
 	}
 }
 
-// Restore replaces the state of the group by size bytes that a [View] wrote at
-// index of an earlier generation. The group goes on above that index. It is
-// for new groups of one voter (Raft.Restore, never RecoverCluster: that one
-// loses acknowledged writes on an empty log).
+// Restore replaces the state of the group by size bytes that a [View] wrote,
+// not sealed, at index of an earlier generation. The group goes on above that
+// index. It is for new groups of one voter (Raft.Restore, never
+// RecoverCluster: that one loses acknowledged writes on an empty log).
 func (r *Replica) Restore(state io.Reader, index uint64, size int64) error {
-	r.applying.Lock() // raft panics when it is shut down meanwhile
-	defer r.applying.Unlock()
-	if err := r.stopped(); err != nil {
+	if err := r.takeTurn(context.Background()); err != nil { // raft panics when it is shut down meanwhile
 		return err
 	}
+	defer r.endTurn()
 	meta := &raft.SnapshotMeta{Version: 1, Index: index, Term: 1, Size: size}
-	if err := r.raft.Restore(meta, state, enqueueTimeout); err != nil {
+	if err := r.raft.Restore(meta, plainState{state}, enqueueTimeout); err != nil {
 		return fmt.Errorf("restore %s: %w", r.cfg.Group, err)
 	}
 	return r.stopped() // a machine that can't read it parks
+}
+
+// plainState tells the sink that its bytes were not sealed.
+type plainState struct{ io.Reader }
+
+// WriteTo implements io.WriterTo: raft copies into the sink with io.Copy.
+func (p plainState) WriteTo(w io.Writer) (int64, error) {
+	w.(*sink).plain = true
+	return io.Copy(w, p.Reader)
 }

@@ -18,7 +18,8 @@ type fsm struct {
 	machine Machine
 	park    func(error)
 	termAt  func(index uint64) uint64 // of an entry in the log
-	applied bell                      // rings when an entry is applied and somebody waits
+	members *roster
+	applied bell // rings when an entry is applied and somebody waits
 
 	mu          sync.Mutex
 	failed      bool   // the machine gave up: apply nothing any more
@@ -56,6 +57,7 @@ func (f *fsm) StoreConfiguration(index uint64, config raft.Configuration) {
 	// snapshot never goes beyond what was handed over here.
 	f.index, f.term = index, f.termAt(index)
 	f.config, f.configIndex = config, index
+	f.members.committed(index)
 }
 
 // Snapshot implements raft.FSM. There is nothing to write: see snapshots.
@@ -89,6 +91,7 @@ func (f *fsm) restored(meta *raft.SnapshotMeta) {
 	defer f.mu.Unlock()
 	f.command, f.index, f.term = meta.Index, meta.Index, meta.Term
 	f.config, f.configIndex = meta.Configuration, meta.ConfigurationIndex
+	f.members.installed(meta)
 	f.applied.ring()
 }
 
@@ -105,6 +108,13 @@ func (f *fsm) live() (View, raft.SnapshotMeta, error) {
 	}
 	return view, raft.SnapshotMeta{Index: f.index, Term: f.term,
 		Configuration: f.config.Clone(), ConfigurationIndex: f.configIndex}, nil
+}
+
+// handedOver returns the index of the last entry that raft gave to the machine.
+func (f *fsm) handedOver() uint64 {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.index
 }
 
 // commandIndex returns the index of the last command applied.

@@ -44,7 +44,8 @@ func (g *guard) must(what string, f func() error) error {
 // guardedLog is a LogStore behind a guard.
 type guardedLog struct {
 	*guard
-	store raft.LogStore
+	store   raft.LogStore
+	members *roster
 }
 
 // IsMonotonic tells raft that indexes have no gaps here.
@@ -67,11 +68,20 @@ func (s *guardedLog) GetLog(index uint64, log *raft.Log) error {
 func (s *guardedLog) StoreLog(log *raft.Log) error { return s.StoreLogs([]*raft.Log{log}) }
 
 func (s *guardedLog) StoreLogs(logs []*raft.Log) error {
-	return s.try("store logs", func() error { return s.store.StoreLogs(logs) })
+	err := s.try("store logs", func() error { return s.store.StoreLogs(logs) })
+	if err == nil {
+		s.members.stored(logs)
+	}
+	return err
 }
 
 func (s *guardedLog) DeleteRange(min, max uint64) error {
-	return s.try("delete logs", func() error { return s.store.DeleteRange(min, max) })
+	last, _ := s.store.LastIndex()
+	err := s.try("delete logs", func() error { return s.store.DeleteRange(min, max) })
+	if err == nil && max >= last {
+		s.members.truncated(min)
+	}
+	return err
 }
 
 // guardedStable is a StableStore behind a guard.

@@ -11,42 +11,16 @@ import (
 // is far above what it ever takes; when it passes, nothing has happened.
 const enqueueTimeout = 2 * time.Second
 
-// keep follows the lead and keeps the log within its budget, until Close.
+// keep keeps the log within its budget, until Close.
 func (r *Replica) keep() {
 	for {
 		select {
-		case lead := <-r.raft.LeaderCh():
-			r.lead(lead)
 		case <-r.log.full:
 			r.compact()
-		case <-r.closed:
+		case <-r.halted:
 			return
 		}
 	}
-}
-
-// lead notes a change of leadership. A leader answers only once an entry of
-// its own term is applied: before that its commit index may lie below what an
-// earlier leader acknowledged.
-func (r *Replica) lead(elected bool) {
-	if elected {
-		elected = r.barrier() == nil
-	}
-	if r.parked.Load() != nil {
-		elected = false
-	}
-	r.leading.Store(elected)
-	r.changed.ring()
-}
-
-// barrier waits until everything committed so far is applied.
-func (r *Replica) barrier() error {
-	r.applying.Lock()
-	defer r.applying.Unlock()
-	if err := r.stopped(); err != nil {
-		return err
-	}
-	return r.raft.Barrier(enqueueTimeout).Error()
 }
 
 // compact takes a snapshot, which costs nothing here, and drops the log up to
@@ -54,18 +28,41 @@ func (r *Replica) barrier() error {
 // little behind catches up.
 func (r *Replica) compact() {
 	defer r.snapshot.ring()
-	reload := r.raft.ReloadableConfig()
-	reload.TrailingLogs = r.log.trailing(r.cfg.LogBudget / 4)
-	if err := r.raft.ReloadConfig(reload); err != nil {
-		r.cfg.Logger.Error("trailing logs not set", "group", r.cfg.Group, "error", err)
-		return
-	}
-	err := r.raft.Snapshot().Error()
+	trailing := r.log.trailing(r.cfg.LogBudget / 4)
+	r.reload(func(c *raft.ReloadableConfig) { c.TrailingLogs = trailing })
+	err := r.takeMark()
 	if err == nil {
 		r.compactions.Add(1)
 		return
 	}
 	if !errors.Is(err, raft.ErrNothingNewToSnapshot) && !errors.Is(err, raft.ErrRaftShutdown) {
 		r.cfg.Logger.Warn("log not compacted", "group", r.cfg.Group, "error", err)
+	}
+}
+
+// takeMark has raft take a snapshot, which is a mark here.
+func (r *Replica) takeMark() error {
+	defer r.snaps.marked()
+	return r.raft.Snapshot().Error()
+}
+
+// setPace sets how often a leader sends heartbeats, and how long a follower
+// waits for them: raft derives both from one setting.
+func (r *Replica) setPace(leads bool) {
+	pace := silence
+	if leads {
+		pace = leaderPace
+	}
+	r.reload(func(c *raft.ReloadableConfig) { c.HeartbeatTimeout, c.ElectionTimeout = pace, pace })
+}
+
+// reload changes raft's settings.
+func (r *Replica) reload(change func(*raft.ReloadableConfig)) {
+	r.reloading.Lock()
+	defer r.reloading.Unlock()
+	settings := r.raft.ReloadableConfig()
+	change(&settings)
+	if err := r.raft.ReloadConfig(settings); err != nil {
+		r.cfg.Logger.Error("raft settings not changed", "group", r.cfg.Group, "error", err)
 	}
 }

@@ -120,6 +120,28 @@ func (l *memLog) term(index uint64) uint64 {
 	return 0
 }
 
+// nextForMachine returns the first index above after, up to last, of an entry
+// that raft hands to a machine: commands and configurations, but no no-ops and
+// no barriers. It returns 0 if there is none in the log.
+func (l *memLog) nextForMachine(after, last uint64) uint64 {
+	l.mu.RLock()
+	defer l.mu.RUnlock()
+	if len(l.segs) == 0 {
+		return 0
+	}
+	for i := max(after+1, l.segs[0].first()); i <= last; i++ {
+		s := l.find(i)
+		if s == nil {
+			return 0
+		}
+		switch raft.LogType(s.mem[s.offset(int(i-s.base))+16]) {
+		case raft.LogCommand, raft.LogConfiguration:
+			return i
+		}
+	}
+	return 0
+}
+
 // StoreLog implements raft.LogStore.
 func (l *memLog) StoreLog(log *raft.Log) error { return l.StoreLogs([]*raft.Log{log}) }
 

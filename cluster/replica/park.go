@@ -12,8 +12,8 @@ import (
 func (r *Replica) park(reason error) {
 	r.parkOnce.Do(func() {
 		r.parked.Store(&reason)
-		r.leading.Store(false)
 		r.cfg.Logger.Error("replica parked", "group", r.cfg.Group, "replica", r.cfg.Identity.ID, "error", reason)
+		r.halt()
 		r.changed.ring()
 		r.snapshot.ring()
 		r.fsm.applied.ring()
@@ -22,6 +22,9 @@ func (r *Replica) park(reason error) {
 		r.running.Go(r.shutParked)
 	})
 }
+
+// halt wakes whatever waits, and ends what the replica runs for itself.
+func (r *Replica) halt() { r.haltOnce.Do(func() { close(r.halted) }) }
 
 // shutParked waits until start has handed out raft, then shuts it down.
 func (r *Replica) shutParked() {
@@ -37,7 +40,7 @@ func (r *Replica) stopped() error {
 		return fmt.Errorf("replica of %s is parked: %w", r.cfg.Group, cloakroom.ErrUnavailable)
 	}
 	select {
-	case <-r.closed:
+	case <-r.halted:
 		return fmt.Errorf("replica of %s is closed: %w", r.cfg.Group, cloakroom.ErrUnavailable)
 	default:
 		return nil

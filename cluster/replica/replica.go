@@ -11,7 +11,6 @@
 package replica
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -54,16 +53,28 @@ type Config struct {
 	Group      string // for log lines: "directory", "shard 3"
 	Generation uint32 // of the group, from 1
 	Identity   Identity
-	// Voters is the configuration a new group starts with. For now that is
-	// this replica alone.
-	Voters  []Identity
+	// Found has the replica found its group, as its one voter. Otherwise it
+	// waits until a leader that has added it sends it the log.
+	Found   bool
+	Stream  Stream // to the other replicas; Close closes it. nil reaches nobody, for a founder alone
 	Machine Machine
+
+	// SealSnapshot returns a writer that seals what goes to another replica
+	// into w and is closed at the end; OpenSnapshot the reader that opens it
+	// there. An error of that reader parks the replica. Default, both: plain.
+	SealSnapshot func(w io.Writer, at SnapshotInfo) (io.WriteCloser, error)
+	OpenSnapshot func(r io.Reader, at SnapshotInfo) (io.Reader, error)
+	// SnapshotSize returns the length of what SealSnapshot writes from the
+	// length of what it is given. Default: it is sealed to nowhere and counted.
+	SnapshotSize func(payload int64) int64
 
 	MapLog    func(n int) ([]byte, error) // off-heap memory for the log; n is a multiple of 4 KiB
 	UnmapLog  func(mem []byte)
 	LogBudget int // bytes of log kept in memory; default 64 MiB, at least 64 KiB
 
 	Logger *slog.Logger // default: none
+
+	Hazards Hazards // for tests: remedies left out
 
 	// For tests: stands between raft and the log store.
 	wrapLog func(raft.LogStore) raft.LogStore
@@ -93,56 +104,70 @@ func (c *Config) check() error {
 	fault(c.Machine == nil, "Machine is missing")
 	fault(c.MapLog == nil || c.UnmapLog == nil, "MapLog and UnmapLog are needed")
 	fault(c.LogBudget < minLogBudget, fmt.Sprintf("LogBudget is under %d bytes", minLogBudget))
-	fault(len(c.Voters) != 1 || c.Voters[0] != c.Identity, "Voters must be this replica alone")
+	fault(c.Stream == nil && !c.Found, "Stream is missing: only a founder can be alone")
+	fault((c.SealSnapshot == nil) != (c.OpenSnapshot == nil), "SealSnapshot and OpenSnapshot go together")
 	return errors.Join(faults...)
 }
 
 // Replica is one copy of one group.
 type Replica struct {
-	cfg   Config
-	log   *memLog
-	fsm   *fsm
-	snaps *snapshots
-	trans *loop
-	raft  *raft.Raft
+	cfg     Config
+	log     *memLog
+	fsm     *fsm
+	snaps   *snapshots
+	members *roster
+	streams *streams
+	trans   *transport
+	raft    *raft.Raft
+	loud    *logSink
 
-	// applying is held while raft owes an answer to Apply or Barrier, and by
-	// shut: raft forgets its debts when it is shut down.
-	applying sync.Mutex
+	// turn holds a token while raft owes an answer, and from shut on: raft
+	// forgets its debts when it is shut down.
+	turn chan struct{}
 
-	leading  atomic.Bool // elected, and an entry of the own term is applied
-	changed  bell        // rings when leading, parked or closed changes
-	snapshot bell        // rings after every attempt at a snapshot
+	leadTerm atomic.Uint64 // the term led with an entry of it applied; 0: none
+	refused  atomic.Bool   // raft's last answer was that a transfer is under way
+	changed  bell          // rings at what Changed promises
+	snapshot bell          // rings after every attempt at a snapshot
 
 	compactions atomic.Uint64
+	reloading   sync.Mutex // raft's settings are read and written back
 
 	parkOnce  sync.Once
 	parked    atomic.Pointer[error]
 	closeOnce sync.Once
 	started   chan struct{} // closed when start has returned
-	closed    chan struct{} // stops keep
+	haltOnce  sync.Once
+	halted    chan struct{} // stops keep, follow and watch
 	shutOnce  sync.Once
-	running   sync.WaitGroup // keep, and the shut that a park starts
+	running   sync.WaitGroup // those three, and what waits for an answer of raft
 }
 
-// New starts a replica of a new group and asks for its election at once; it
-// does not wait for it ([Replica.AwaitLead] does).
+// New starts a replica. A founder asks for its election at once; New does not
+// wait for it ([Replica.AwaitLead] does).
 func New(cfg Config) (*Replica, error) {
 	if err := cfg.check(); err != nil {
 		return nil, err
 	}
-	r := &Replica{cfg: cfg, started: make(chan struct{}), closed: make(chan struct{})}
+	r := &Replica{cfg: cfg, turn: make(chan struct{}, 1),
+		started: make(chan struct{}), halted: make(chan struct{})}
+	r.members = &roster{changed: r.changed.ring}
 	r.log = newMemLog(cfg.MapLog, cfg.UnmapLog, cfg.LogBudget)
-	r.fsm = &fsm{machine: cfg.Machine, park: r.park, termAt: r.log.term}
-	r.trans = newLoop(cfg.Identity.Addr)
+	r.fsm = &fsm{machine: cfg.Machine, park: r.park, termAt: r.log.term, members: r.members}
+	r.snaps = newSnapshots(&r.cfg, r.fsm)
+	r.streams = newStreams(cfg.Identity.Addr, cfg.Stream)
 	err := r.start()
 	close(r.started)
 	if err != nil {
-		r.running.Wait()
-		r.log.close()
+		r.abandon()
 		return nil, fmt.Errorf("start replica of %s: %w", cfg.Group, err)
 	}
-	r.running.Go(r.keep) // stopped by Close, or by park
+	r.running.Go(r.keep)   // these end when the replica is halted,
+	r.running.Go(r.follow) // by Close or by park
+	r.running.Go(r.watch)
+	if cfg.Found {
+		r.running.Go(r.elect) // ends with raft's answer
+	}
 	return r, nil
 }
 
@@ -159,71 +184,77 @@ func (r *Replica) start() (err error) {
 		logs = r.cfg.wrapLog(logs)
 	}
 	guard := &guard{park: r.park}
-	guardedLogs := &guardedLog{guard: guard, store: logs}
+	guardedLogs := &guardedLog{guard: guard, store: logs, members: r.members}
 	stable := &guardedStable{guard: guard, store: newMemStable()}
-	r.snaps = newSnapshots(r.fsm, r.cfg.MapLog, r.cfg.UnmapLog)
-	conf := settings(r.cfg.Identity.ID, raftLogger(r.cfg.Logger, r.cfg.Group))
-	var voters raft.Configuration
-	for _, v := range r.cfg.Voters {
-		voters.Servers = append(voters.Servers, raft.Server{
-			Suffrage: raft.Voter, ID: raft.ServerID(v.ID), Address: raft.ServerAddress(v.Addr)})
+	logger, loud := raftLogger(r.cfg.Logger, r.cfg.Group)
+	r.loud = loud
+	r.trans = newTransport(r.streams, logger, r.cfg.Hazards)
+	conf := settings(r.cfg.Identity.ID, logger)
+	if r.cfg.Found {
+		founder := configuration([]Member{{Identity: r.cfg.Identity, Voter: true}})
+		if err := raft.BootstrapCluster(conf, guardedLogs, stable, r.snaps, r.trans, founder); err != nil {
+			return err
+		}
 	}
-	if err := raft.BootstrapCluster(conf, guardedLogs, stable, r.snaps, r.trans, voters); err != nil {
+	if err := r.revive(conf, guardedLogs, stable); err != nil {
 		return err
 	}
 	if r.raft, err = raft.NewRaft(conf, r.fsm, guardedLogs, stable, r.snaps, r.trans); err != nil {
 		return err
 	}
+	observer := raft.NewObserver(nil, false, func(*raft.Observation) bool {
+		r.changed.ring() // in raft's own goroutine; a bell waits for nobody
+		return false
+	})
+	r.raft.RegisterObserver(observer)
 	guard.live.Store(true)
-	r.trans.elect(r.cfg.Identity)
 	return nil
 }
 
-// AwaitLead waits until this replica leads its group and has applied
-// everything committed before.
-func (r *Replica) AwaitLead(ctx context.Context) error {
-	for {
-		ring := r.changed.wait()
-		if err := r.stopped(); err != nil {
-			return err
-		}
-		if r.leading.Load() {
-			return nil
-		}
-		select {
-		case <-ring:
-		case <-ctx.Done():
-			return fmt.Errorf("wait for the lead of %s: %w", r.cfg.Group, ctx.Err())
-		}
+// abandon gives back what start took.
+func (r *Replica) abandon() {
+	r.halt()
+	r.streams.cut()
+	if r.trans != nil {
+		r.trans.Close()
+	}
+	r.streams.Close()
+	r.running.Wait()
+	r.streams.serving.Wait()
+	r.snaps.close()
+	r.log.close()
+}
+
+// elect has a founder lead at once.
+func (r *Replica) elect() {
+	if err := r.trans.elect(r.cfg.Identity); err != nil && r.stopped() == nil {
+		r.cfg.Logger.Warn("founder waits for a timeout to be elected", "group", r.cfg.Group, "error", err)
 	}
 }
 
-// Leads reports whether this replica leads and can answer.
-func (r *Replica) Leads() bool {
-	return r.leading.Load() && r.parked.Load() == nil
-}
-
-// Close stops the replica and gives its log memory back. It waits for the
-// entry in flight and for every goroutine it started.
+// Close stops the replica and gives its log memory back. It waits for every
+// goroutine it started, and for a second for the entry in flight; if that one
+// does not come to its end by then it is answered with an unknown outcome.
 func (r *Replica) Close() error {
 	r.closeOnce.Do(func() {
-		close(r.closed)
-		r.leading.Store(false)
+		r.halt()
 		r.changed.ring()
 		r.snapshot.ring()
 		r.shut()
 		r.running.Wait()
+		r.streams.serving.Wait()
 		r.snaps.close()
 		r.log.close()
 	})
 	return nil
 }
 
-// shut stops raft once it owes no answer.
+// shut stops raft once it owes no answer. The connections go first: raft waits
+// for its goroutines, and one of them may be reading a snapshot.
 func (r *Replica) shut() {
 	r.shutOnce.Do(func() {
-		r.applying.Lock()
-		defer r.applying.Unlock()
+		r.lastTurn()
+		r.streams.cut()
 		if err := r.raft.Shutdown().Error(); err != nil {
 			r.cfg.Logger.Warn("raft did not stop cleanly", "group", r.cfg.Group, "error", err)
 		}

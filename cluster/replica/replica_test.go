@@ -45,6 +45,12 @@ func (m *memory) Unmap(b []byte) {
 	clear(b)
 }
 
+func (m *memory) now() int {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.mapped
+}
+
 // summer is a machine that counts and sums the bytes it applies.
 type summer struct {
 	mu      sync.Mutex
@@ -97,7 +103,7 @@ func open(t testing.TB, change func(*Config)) (*Replica, *summer, *memory) {
 	t.Helper()
 	mem, machine := &memory{}, &summer{}
 	self := Identity{ID: "r-" + t.Name(), Addr: "at-" + t.Name()}
-	cfg := Config{Group: "test", Generation: 1, Identity: self, Voters: []Identity{self},
+	cfg := Config{Group: "test", Generation: 1, Identity: self, Found: true,
 		Machine: machine, MapLog: mem.Map, UnmapLog: mem.Unmap, LogBudget: 1 << 20}
 	if change != nil {
 		change(&cfg)
@@ -165,8 +171,8 @@ func TestLeadsWithoutWaitingForATimeout(t *testing.T) {
 	if best > 250*time.Millisecond {
 		t.Fatalf("led after %v at best, want far less than the 500 ms timeout", best)
 	}
-	if got := r.raft.ReloadableConfig().HeartbeatTimeout; got != 500*time.Millisecond {
-		t.Fatalf("heartbeat timeout: got %v, want 500 ms", got)
+	if got := r.raft.ReloadableConfig().HeartbeatTimeout; got != time.Second {
+		t.Fatalf("heartbeat timeout of a leader: got %v, want 1 s", got)
 	}
 }
 
@@ -262,7 +268,7 @@ func TestUnreadableLogEndsTheGoroutineNotTheProcess(t *testing.T) {
 	var store *faulty
 	self := Identity{ID: "r", Addr: "a"}
 	mem := &memory{}
-	r, err := New(Config{Group: "test", Generation: 1, Identity: self, Voters: []Identity{self},
+	r, err := New(Config{Group: "test", Generation: 1, Identity: self, Found: true,
 		Machine: &summer{}, MapLog: mem.Map, UnmapLog: mem.Unmap,
 		wrapLog: func(s raft.LogStore) raft.LogStore {
 			// Two reads of the first entry go well (NewRaft's); the third is
@@ -385,7 +391,7 @@ func TestOnlyThreeErrorsMeanNothingHappened(t *testing.T) {
 
 func TestConfigReportsEveryFault(t *testing.T) {
 	_, err := New(Config{LogBudget: 1})
-	for _, want := range []string{"Identity", "Generation", "Machine", "MapLog", "LogBudget", "Voters"} {
+	for _, want := range []string{"Identity", "Generation", "Machine", "MapLog", "LogBudget", "Stream"} {
 		if err == nil || !bytes.Contains([]byte(err.Error()), []byte(want)) {
 			t.Errorf("fault of %s is missing in: %v", want, err)
 		}

@@ -5,10 +5,21 @@ import (
 	"io"
 	"log/slog"
 	"math"
+	"sync"
 	"time"
 
 	"github.com/hashicorp/go-hclog"
 	"github.com/hashicorp/raft"
+)
+
+const (
+	// silence is how long a follower hears nothing before it stands for
+	// election, and how long a leader without answers from a quorum leads on.
+	silence = 500 * time.Millisecond
+	// leaderPace is the same setting of a leader, where it means a heartbeat
+	// every tenth to fifth of it. With 500 ms it would be twice as many, for
+	// followers that bear the loss of two in a row as it is.
+	leaderPace = time.Second
 )
 
 // settings are raft's, each as measured (design/traps.md).
@@ -16,13 +27,16 @@ func settings(id string, logger hclog.Logger) *raft.Config {
 	return &raft.Config{
 		ProtocolVersion:    raft.ProtocolVersionMax,
 		LocalID:            raft.ServerID(id),
-		HeartbeatTimeout:   500 * time.Millisecond,
-		ElectionTimeout:    500 * time.Millisecond,
-		LeaderLeaseTimeout: 500 * time.Millisecond,
-		CommitTimeout:      250 * time.Millisecond,
-		// An entry is a batch already, so few are enough; raft allocates a
-		// slice of this length for every commit.
-		MaxAppendEntries: 64,
+		HeartbeatTimeout:   silence,
+		ElectionTimeout:    silence,
+		LeaderLeaseTimeout: silence,
+		// How late followers of an idle group learn of a commit without a
+		// Nudge, and how soon a failed replication is tried again.
+		CommitTimeout: 500 * time.Millisecond,
+		// An entry is a batch already, so few are enough: at most 8 MiB have to
+		// pass within answerTimeout. raft allocates a slice of this length for
+		// every commit.
+		MaxAppendEntries: 32,
 		// One entry is in flight at a time, and a buffered channel could keep
 		// an entry that nobody answers.
 		BatchApplyCh:     false,
@@ -38,22 +52,56 @@ func settings(id string, logger hclog.Logger) *raft.Config {
 }
 
 // raftLogger passes raft's warnings and errors on to slog.
-func raftLogger(to *slog.Logger, group string) hclog.Logger {
+func raftLogger(to *slog.Logger, group string) (hclog.Logger, *logSink) {
 	from := hclog.NewInterceptLogger(&hclog.LoggerOptions{
 		Name: "raft", Level: hclog.Warn, Output: io.Discard})
-	from.RegisterSink(&logSink{to: to.With("group", group)})
-	return from
+	sink := &logSink{to: to.With("group", group), heard: make(map[string]bool)}
+	from.RegisterSink(sink)
+	return from, sink
 }
 
-// logSink takes hclog's records.
-type logSink struct{ to *slog.Logger }
+// logSink takes hclog's records. raft reports a peer that is gone several times
+// a second for every group, so each message is passed on once a minute at
+// most.
+type logSink struct {
+	to *slog.Logger
+
+	mu    sync.Mutex
+	ticks int
+	heard map[string]bool // passed on within the minute
+}
+
+// quietTicks is how many ticks of a second a message is held back.
+const quietTicks = 60
+
+// tick is called once a second.
+func (s *logSink) tick() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.ticks++; s.ticks%quietTicks == 0 {
+		clear(s.heard)
+	}
+}
 
 // Accept implements hclog.SinkAdapter.
 func (s *logSink) Accept(_ string, level hclog.Level, msg string, args ...any) {
+	at := slog.LevelWarn
 	switch {
 	case level >= hclog.Error:
-		s.to.Log(context.Background(), slog.LevelError, "raft: "+msg, args...)
-	case level == hclog.Warn:
-		s.to.Log(context.Background(), slog.LevelWarn, "raft: "+msg, args...)
+		at = slog.LevelError
+	case level < hclog.Warn:
+		return
 	}
+	if s.pass(msg) {
+		s.to.Log(context.Background(), at, "raft: "+msg, args...)
+	}
+}
+
+// pass reports whether msg is heard for the first time in a while.
+func (s *logSink) pass(msg string) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	first := !s.heard[msg]
+	s.heard[msg] = true
+	return first
 }

@@ -15,24 +15,23 @@ import (
 // with the index of that moment. Only a snapshot received from elsewhere holds
 // bytes, until the machine has read them.
 type snapshots struct {
-	fsm      *fsm
-	mapMem   func(int) ([]byte, error)
-	unmapMem func([]byte)
+	cfg *Config
+	fsm *fsm
 
-	mu     sync.Mutex
-	serial uint64
-	latest *stored // nil: none
+	mu      sync.Mutex
+	serial  uint64
+	latest  *stored       // nil: none
+	marking chan struct{} // not nil: raft has a mark and did not note it yet; closed by marked
 }
 
 // stored is what List shows.
 type stored struct {
 	meta     raft.SnapshotMeta
 	received *spool // nil once read, and for marks
+	plain    bool   // received, but not sealed
 }
 
-func newSnapshots(fsm *fsm, mapMem func(int) ([]byte, error), unmapMem func([]byte)) *snapshots {
-	return &snapshots{fsm: fsm, mapMem: mapMem, unmapMem: unmapMem}
-}
+func newSnapshots(cfg *Config, fsm *fsm) *snapshots { return &snapshots{cfg: cfg, fsm: fsm} }
 
 // Create implements raft.SnapshotStore.
 func (s *snapshots) Create(version raft.SnapshotVersion, index, term uint64,
@@ -40,7 +39,7 @@ func (s *snapshots) Create(version raft.SnapshotVersion, index, term uint64,
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.serial++
-	return &sink{store: s, spool: spool{mapMem: s.mapMem, unmapMem: s.unmapMem},
+	return &sink{store: s, spool: spool{mapMem: s.cfg.MapLog, unmapMem: s.cfg.UnmapLog},
 		meta: raft.SnapshotMeta{
 			Version: version, ID: fmt.Sprintf("%d-%d-%d", term, index, s.serial),
 			Index: index, Term: term, Configuration: config, ConfigurationIndex: configIndex,
@@ -63,34 +62,79 @@ func (s *snapshots) List() ([]*raft.SnapshotMeta, error) {
 // meta it returns says which index that is.
 func (s *snapshots) Open(id string) (*raft.SnapshotMeta, io.ReadCloser, error) {
 	s.mu.Lock()
-	defer s.mu.Unlock()
 	if s.latest == nil || s.latest.meta.ID != id {
+		s.mu.Unlock()
 		return nil, nil, fmt.Errorf("open snapshot %s: not the newest", id)
 	}
-	meta := s.latest.meta
-	if spool := s.latest.received; spool != nil {
-		s.latest.received = nil
-		return &meta, &receivedReader{spool: spool, fsm: s.fsm, meta: meta}, nil
+	meta, received, plain := s.latest.meta, s.latest.received, s.latest.plain
+	s.latest.received = nil
+	s.mu.Unlock()
+	if received != nil {
+		return &meta, s.openReceived(received, plain, meta), nil
 	}
-	view, at, err := s.fsm.live()
+	stream, err := s.openLive(&meta)
 	if err != nil {
 		return nil, nil, fmt.Errorf("open snapshot %s: %w", id, err)
 	}
+	return &meta, stream, nil
+}
+
+// openReceived reads a received snapshot, opened if it came sealed.
+func (s *snapshots) openReceived(from *spool, plain bool, meta raft.SnapshotMeta) *receivedReader {
+	r := &receivedReader{spool: from, fsm: s.fsm, meta: meta}
+	if !plain && s.cfg.OpenSnapshot != nil {
+		r.open = func(sealed io.Reader) (io.Reader, error) {
+			return s.cfg.OpenSnapshot(sealed, s.info(&meta, nil))
+		}
+	}
+	return r
+}
+
+// openLive streams the present state and puts into meta where it stands.
+func (s *snapshots) openLive(meta *raft.SnapshotMeta) (io.ReadCloser, error) {
+	view, at, err := s.fsm.live()
+	if err != nil {
+		return nil, err
+	}
 	meta.Index, meta.Term = at.Index, at.Term
 	meta.Configuration, meta.ConfigurationIndex = at.Configuration, at.ConfigurationIndex
+	sealed := &sealedView{view: view, seal: s.cfg.SealSnapshot, info: s.info(meta, view)}
 	// raft wants the length first. A view doesn't change, so it is written
 	// twice, once to nowhere, rather than kept.
-	if meta.Size, err = view.WriteTo(io.Discard); err != nil {
+	if meta.Size, err = sealed.size(s.cfg.SnapshotSize); err != nil {
 		view.Release()
-		return nil, nil, fmt.Errorf("open snapshot %s: %w", id, err)
+		return nil, err
 	}
-	return &meta, streamView(view), nil
+	size := meta.Size
+	return streamView(view, func(w io.Writer) error {
+		exact := &exactWriter{w: w, left: size}
+		if err := sealed.writeTo(exact); err != nil {
+			return err
+		}
+		return exact.done()
+	}), nil
+}
+
+func (s *snapshots) info(meta *raft.SnapshotMeta, view View) SnapshotInfo {
+	return SnapshotInfo{Group: s.cfg.Group, Generation: s.cfg.Generation,
+		Index: meta.Index, Term: meta.Term, View: view}
+}
+
+// marked tells that raft has noted the mark it took, or gave up.
+func (s *snapshots) marked() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.marking != nil {
+		close(s.marking)
+		s.marking = nil
+	}
 }
 
 // liveSnapshot is what the machine hands raft when it takes a snapshot.
 type liveSnapshot struct{}
 
-// Persist implements raft.FSMSnapshot: it leaves a mark and no bytes.
+// Persist implements raft.FSMSnapshot: it leaves a mark and no bytes. raft
+// closes the sink itself.
 func (liveSnapshot) Persist(to raft.SnapshotSink) error {
 	mark, ok := to.(*sink)
 	if !ok {
@@ -108,6 +152,7 @@ type sink struct {
 	store *snapshots
 	meta  raft.SnapshotMeta
 	live  bool // a mark: the state is in the machine
+	plain bool // not sealed
 	spool spool
 }
 
@@ -122,19 +167,49 @@ func (k *sink) Cancel() error {
 }
 
 // Close implements raft.SnapshotSink.
+//
+// raft takes a snapshot beside its main loop and notes its index afterwards,
+// without looking whether a snapshot of a later index was installed meanwhile
+// (raft issue 248). A replica whose index goes back would vote for a leader
+// that lacks what it has acknowledged. So a mark below the newest snapshot is
+// refused, and an installed one waits while raft notes a mark.
 func (k *sink) Close() error {
-	next := &stored{meta: k.meta}
-	if !k.live {
-		next.meta.Size = k.spool.size
-		next.received = &k.spool
+	if k.live {
+		return k.store.mark(k.meta)
 	}
-	k.store.mu.Lock()
-	defer k.store.mu.Unlock()
-	if old := k.store.latest; old != nil && old.received != nil {
+	k.meta.Size = k.spool.size
+	k.store.receive(&stored{meta: k.meta, received: &k.spool, plain: k.plain})
+	return nil
+}
+
+// mark notes a snapshot without bytes.
+func (s *snapshots) mark(meta raft.SnapshotMeta) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.latest != nil && s.latest.meta.Index > meta.Index {
+		return fmt.Errorf("snapshot at %d: a later one was installed", meta.Index)
+	}
+	s.latest = &stored{meta: meta}
+	if s.marking == nil {
+		s.marking = make(chan struct{})
+	}
+	return nil
+}
+
+// receive notes a snapshot that came from elsewhere.
+func (s *snapshots) receive(next *stored) {
+	s.mu.Lock()
+	for s.marking != nil {
+		marking := s.marking
+		s.mu.Unlock()
+		<-marking
+		s.mu.Lock()
+	}
+	defer s.mu.Unlock()
+	if old := s.latest; old != nil && old.received != nil {
 		old.received.free()
 	}
-	k.store.latest = next
-	return nil
+	s.latest = next
 }
 
 // close frees a received snapshot nobody read.
@@ -145,34 +220,4 @@ func (s *snapshots) close() {
 		s.latest.received.free()
 		s.latest.received = nil
 	}
-}
-
-// streamView writes view into a pipe and returns the end to read from. Closing
-// that end stops the writer, waits for it and releases the view.
-func streamView(view View) io.ReadCloser {
-	r, w := io.Pipe()
-	stream := &viewReader{PipeReader: r, view: view, done: make(chan struct{})}
-	go func() { // stopped by viewReader.Close
-		defer close(stream.done)
-		_, err := view.WriteTo(w)
-		w.CloseWithError(err)
-	}()
-	return stream
-}
-
-// viewReader is the reading end of a view's stream.
-type viewReader struct {
-	*io.PipeReader
-	view View
-	done chan struct{}
-	once sync.Once
-}
-
-func (v *viewReader) Close() error {
-	v.once.Do(func() {
-		v.PipeReader.Close()
-		<-v.done
-		v.view.Release()
-	})
-	return nil
 }

@@ -45,7 +45,7 @@ func TestOpenStreamsTheLiveState(t *testing.T) {
 func TestStreamClosedEarly(t *testing.T) {
 	r, _, _ := open(t, nil)
 	mustApply(t, r, []byte{5})
-	if err := r.raft.Snapshot().Error(); err != nil {
+	if err := r.takeMark(); err != nil {
 		t.Fatal(err)
 	}
 	marks, _ := r.snaps.List()
@@ -61,7 +61,7 @@ func TestStreamClosedEarly(t *testing.T) {
 func TestOpenOfAConfigurationKnowsItsTerm(t *testing.T) {
 	r, _, _ := open(t, nil)
 	// Nothing but the first configuration was handed over.
-	if err := r.raft.Snapshot().Error(); err != nil {
+	if err := r.takeMark(); err != nil {
 		t.Fatal(err)
 	}
 	marks, _ := r.snaps.List()
@@ -125,7 +125,7 @@ func TestSpoolGivesBackWhatItHeld(t *testing.T) {
 		}
 		at += n
 	}
-	r := &receivedReader{spool: s, fsm: &fsm{}}
+	r := &receivedReader{spool: s, fsm: &fsm{members: &roster{changed: func() {}}}}
 	got, err := io.ReadAll(r)
 	r.Close()
 	if err != nil || !bytes.Equal(got, want) {

@@ -1,6 +1,7 @@
 package replica
 
 import (
+	"fmt"
 	"io"
 
 	"github.com/hashicorp/raft"
@@ -43,16 +44,43 @@ func (s *spool) free() {
 	s.pieces, s.tail = nil, 0
 }
 
-// receivedReader reads a spool once. Closing it after the last byte notes in
-// the fsm where the state now stands.
+// receivedReader reads a spool once, opened if it was sealed. Closing it notes
+// in the fsm where the state now stands.
 type receivedReader struct {
-	spool *spool
-	fsm   *fsm
-	meta  raft.SnapshotMeta
-	at    int // in the first piece
+	spool  *spool
+	open   func(sealed io.Reader) (io.Reader, error) // nil: plain
+	opened io.Reader
+	fsm    *fsm
+	meta   raft.SnapshotMeta
 }
 
 func (r *receivedReader) Read(p []byte) (int, error) {
+	if r.opened == nil {
+		r.opened = &spoolReader{spool: r.spool}
+		if r.open != nil {
+			opened, err := r.open(r.opened)
+			if err != nil {
+				return 0, fmt.Errorf("open received snapshot: %w", err)
+			}
+			r.opened = opened
+		}
+	}
+	return r.opened.Read(p)
+}
+
+func (r *receivedReader) Close() error {
+	r.spool.free()
+	r.fsm.restored(&r.meta)
+	return nil
+}
+
+// spoolReader reads a spool and frees what it has read.
+type spoolReader struct {
+	spool *spool
+	at    int // in the first piece
+}
+
+func (r *spoolReader) Read(p []byte) (int, error) {
 	for {
 		if len(r.spool.pieces) == 0 {
 			return 0, io.EOF
@@ -69,10 +97,4 @@ func (r *receivedReader) Read(p []byte) (int, error) {
 		r.spool.unmapMem(r.spool.pieces[0])
 		r.spool.pieces, r.at = r.spool.pieces[1:], 0
 	}
-}
-
-func (r *receivedReader) Close() error {
-	r.spool.free()
-	r.fsm.restored(&r.meta)
-	return nil
 }

@@ -1,69 +1,82 @@
 package replica
 
 import (
-	"errors"
-	"io"
+	"time"
 
+	"github.com/hashicorp/go-hclog"
 	"github.com/hashicorp/raft"
 )
 
-// errNobody is what a group of one voter gets from everybody else.
-var errNobody = errors.New("this transport reaches nobody")
+const (
+	// answerTimeout is how long a peer may take to answer anything but a
+	// snapshot. Elections don't wait for it, and a stream on which nothing
+	// moves is cut earlier (streams.sweep).
+	answerTimeout = 5 * time.Second
+	// dialTimeout bounds a dial with its handshake.
+	dialTimeout = time.Second
+	// pooled is how many idle connections to one peer are kept. Two are in use
+	// between a leader and each follower; each costs 256 KiB at either end.
+	pooled = 1
+)
 
-// loop is the transport of a group of one voter: it knows its own address and
-// reaches nobody.
-type loop struct {
-	addr raft.ServerAddress
-	rpcs chan raft.RPC
+// transport is raft's own, over streams.
+type transport struct {
+	*raft.NetworkTransport
+	streams *streams
+	hazards Hazards
 }
 
-func newLoop(addr string) *loop {
-	return &loop{addr: raft.ServerAddress(addr), rpcs: make(chan raft.RPC, 1)}
+func newTransport(streams *streams, logger hclog.Logger, hazards Hazards) *transport {
+	return &transport{streams: streams, hazards: hazards,
+		NetworkTransport: raft.NewNetworkTransportWithConfig(&raft.NetworkTransportConfig{
+			Stream: streams, MaxPool: pooled, MaxRPCsInFlight: 2, Timeout: answerTimeout, Logger: logger})}
+}
+
+// SetHeartbeatHandler does nothing, so that heartbeats go through the main
+// loop like all else (raft issue 695: handled beside it they break log
+// matching).
+func (t *transport) SetHeartbeatHandler(handler func(raft.RPC)) {
+	if t.hazards.HeartbeatsBeside {
+		t.NetworkTransport.SetHeartbeatHandler(handler)
+	}
+}
+
+// RequestVote asks once more when an old connection turned out to be dead: a
+// vote that is lost costs a whole election timeout. Asking twice for the same
+// vote is harmless.
+func (t *transport) RequestVote(id raft.ServerID, at raft.ServerAddress,
+	req *raft.RequestVoteRequest, resp *raft.RequestVoteResponse) error {
+	return t.again(at, func() error { return t.NetworkTransport.RequestVote(id, at, req, resp) })
+}
+
+// RequestPreVote is like RequestVote.
+func (t *transport) RequestPreVote(id raft.ServerID, at raft.ServerAddress,
+	req *raft.RequestPreVoteRequest, resp *raft.RequestPreVoteResponse) error {
+	return t.again(at, func() error { return t.NetworkTransport.RequestPreVote(id, at, req, resp) })
+}
+
+// TimeoutNow is like RequestVote.
+func (t *transport) TimeoutNow(id raft.ServerID, at raft.ServerAddress,
+	req *raft.TimeoutNowRequest, resp *raft.TimeoutNowResponse) error {
+	return t.again(at, func() error { return t.NetworkTransport.TimeoutNow(id, at, req, resp) })
+}
+
+func (t *transport) again(at raft.ServerAddress, ask func() error) error {
+	used := t.streams.dialled(at)
+	err := ask()
+	if err != nil && used {
+		return ask()
+	}
+	return err
 }
 
 // elect has this replica stand for election now instead of after a heartbeat
 // timeout, by the message with which a leader hands over its office. Only
 // right while it is the only voter.
-func (l *loop) elect(self Identity) {
-	answer := make(chan raft.RPCResponse, 1) // raft answers into it, nobody reads
-	l.rpcs <- raft.RPC{
-		Command: &raft.TimeoutNowRequest{RPCHeader: raft.RPCHeader{
-			ProtocolVersion: raft.ProtocolVersionMax, ID: []byte(self.ID), Addr: []byte(self.Addr)}},
-		RespChan: answer,
-	}
-}
-
-func (l *loop) Consumer() <-chan raft.RPC     { return l.rpcs }
-func (l *loop) LocalAddr() raft.ServerAddress { return l.addr }
-
-// SetHeartbeatHandler does nothing, so that heartbeats go through the main
-// loop like all else (raft issue 695: handled beside it they break log
-// matching).
-func (l *loop) SetHeartbeatHandler(func(raft.RPC)) {}
-
-func (l *loop) EncodePeer(_ raft.ServerID, addr raft.ServerAddress) []byte { return []byte(addr) }
-func (l *loop) DecodePeer(b []byte) raft.ServerAddress                     { return raft.ServerAddress(b) }
-
-func (l *loop) AppendEntriesPipeline(raft.ServerID, raft.ServerAddress) (raft.AppendPipeline, error) {
-	return nil, errNobody
-}
-
-func (l *loop) AppendEntries(raft.ServerID, raft.ServerAddress, *raft.AppendEntriesRequest, *raft.AppendEntriesResponse) error {
-	return errNobody
-}
-
-func (l *loop) RequestVote(raft.ServerID, raft.ServerAddress, *raft.RequestVoteRequest, *raft.RequestVoteResponse) error {
-	return errNobody
-}
-
-func (l *loop) RequestPreVote(raft.ServerID, raft.ServerAddress, *raft.RequestPreVoteRequest, *raft.RequestPreVoteResponse) error {
-	return errNobody
-}
-
-func (l *loop) InstallSnapshot(raft.ServerID, raft.ServerAddress, *raft.InstallSnapshotRequest, *raft.InstallSnapshotResponse, io.Reader) error {
-	return errNobody
-}
-
-func (l *loop) TimeoutNow(raft.ServerID, raft.ServerAddress, *raft.TimeoutNowRequest, *raft.TimeoutNowResponse) error {
-	return errNobody
+func (t *transport) elect(self Identity) error {
+	at := raft.ServerAddress(self.Addr)
+	defer t.streams.cutTo(at)
+	return t.NetworkTransport.TimeoutNow(raft.ServerID(self.ID), at, &raft.TimeoutNowRequest{
+		RPCHeader: raft.RPCHeader{ProtocolVersion: raft.ProtocolVersionMax, ID: []byte(self.ID), Addr: []byte(self.Addr)},
+	}, new(raft.TimeoutNowResponse))
 }
