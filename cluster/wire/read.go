@@ -87,8 +87,8 @@ func (m *ReadRequest) Decode(b []byte) error {
 		r.demand(i == 0 || m.Parts[i-1].Group < p.Group)
 		n := r.count(MaxReadTokens-len(m.tokens), tokenBytes)
 		from := len(m.tokens)
-		for range n {
-			m.tokens = append(m.tokens, cloakroom.Token(r.take(tokenBytes)))
+		for b := r.take(n * tokenBytes); len(b) > 0; b = b[tokenBytes:] {
+			m.tokens = append(m.tokens, cloakroom.Token(b))
 		}
 		p.Tokens = m.tokens[from:len(m.tokens):len(m.tokens)]
 	}
@@ -195,7 +195,7 @@ func (m *ReadReply) Decode(b []byte) error {
 	m.Time = r.uint64()
 	parts := r.count(MaxGroups, 1)
 	m.Parts, m.spans = slices.Grow(m.Parts[:0], parts)[:parts], slices.Grow(m.spans[:0], min(len(r.rest)/4, MaxReadTokens))
-	var total uint32
+	total := uint64(0)
 	for i := range m.Parts {
 		p := &m.Parts[i]
 		*p = ReadAnswer{Code: r.code()}
@@ -204,15 +204,17 @@ func (m *ReadReply) Decode(b []byte) error {
 			continue
 		}
 		from := len(m.spans)
-		for range r.count(MaxReadTokens-len(m.spans), 4) {
-			span := command.Span{Off: total, Len: r.uint32()}
-			r.demand(span.Len <= command.MaxRecordBytes && uint64(total)+uint64(span.Len) <= uint64(len(r.rest)))
-			if span.Len == 0 || r.bad {
-				span = command.Span{}
+		lengths := r.take(4 * r.count(MaxReadTokens-len(m.spans), 4))
+		for ; len(lengths) > 0; lengths = lengths[4:] {
+			span := command.Span{Off: uint32(total), Len: binary.BigEndian.Uint32(lengths)}
+			r.demand(span.Len <= command.MaxRecordBytes)
+			if span.Len == 0 {
+				span.Off = 0
 			}
-			total += span.Len
+			total += uint64(span.Len)
 			m.spans = append(m.spans, span)
 		}
+		r.demand(total <= uint64(len(r.rest)))
 		p.Spans = m.spans[from:len(m.spans):len(m.spans)]
 	}
 	m.Buf = r.take(int(total))
