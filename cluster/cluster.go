@@ -1,10 +1,12 @@
 // Package cluster is the way from a token to the replica that holds its
-// record: it runs the directory group and the shard groups of this process,
-// forms the entries of their logs, and reads from their state.
+// record: it runs this node's replicas of the directory group and the shard
+// groups, forms the entries of their logs, reads from their state, and hands
+// what is led elsewhere to the node that leads it.
 //
 // It never sees a value or a key. Records are sealed before they get here, and
-// sealing and opening of whole batches come in as funcs. Clock, randomness and
-// memory come through [Config] too, so that a simulation can hold them.
+// sealing and opening of whole batches come in as funcs. Clock, randomness,
+// memory and network come through [Config] too, so that a simulation can hold
+// them.
 //
 // A Cluster is safe for concurrent use.
 package cluster
@@ -19,23 +21,43 @@ import (
 	"sync/atomic"
 
 	"cloakroom"
+	"cloakroom/cluster/confirm"
 	"cloakroom/cluster/directory"
 	"cloakroom/cluster/replica"
 )
 
-// Cluster is this process's part of the cluster: for now all of it.
+// Cluster is this node's part of the cluster.
 type Cluster struct {
-	cfg   Config
-	desk  *desk              // the directory group
-	cards []replica.Identity // of the shards' replicas
+	cfg  Config
+	life string // of this node: new at every start
+
+	views  *views
+	desk   *desk                    // the directory group
+	shards atomic.Pointer[[]*shard] // nil before Start
+	ready  atomic.Pointer[[]*shard] // the same; nil before Start has returned
+	// reading is held while a replica's state is read, and by whoever takes a
+	// member out of its group.
+	reading sync.RWMutex
+
+	net    *network      // nil: alone
+	open   chan struct{} // closed once net is complete
+	rounds *confirm.Rounds
+	pulse  pulse
 
 	claimed atomic.Int64 // record memory that commands on their way may need
+	granted atomic.Int64 // all that was ever claimed, released or not
+	skewed  atomic.Bool  // clocks disagree in a shard led here
 
-	mu     sync.Mutex
-	stage  stage
-	ready  atomic.Pointer[[]*shard] // nil before Start has returned
-	ticker sync.WaitGroup
-	stop   chan struct{} // stops tick
+	proposals, servings sync.Pool
+	reads               readings
+
+	mu      sync.Mutex
+	stage   stage
+	ticks   bell         // rings once a second
+	ticked  atomic.Int64 // how often
+	running sync.WaitGroup
+	ctx     context.Context // of everything that runs here; over with Close and Kill
+	cancel  context.CancelFunc
 }
 
 // stage is how far a Cluster's life has come.
@@ -48,82 +70,123 @@ const (
 	closed
 )
 
-// New starts the directory group and writes its first command. The shards
-// start with [Cluster.Start]: sealing keys take their numbers from the
-// directory, and shards need sealing keys.
+// New founds a cluster, or joins the one of its seeds. It starts the directory
+// group only, and returns when this node's own view of the directory shows the
+// node. The shards start with [Cluster.Start]: sealing keys take their numbers
+// from the directory, and shards need sealing keys.
+//
+// [cloakroom.ErrConflict] says that a node of this name lives already.
 func New(ctx context.Context, cfg Config) (*Cluster, error) {
 	if err := cfg.check(); err != nil {
 		return nil, err
 	}
-	c := &Cluster{cfg: cfg, stop: make(chan struct{})}
-	ids := make([]replica.Identity, cfg.Shards+1)
-	for i := range ids {
-		id, err := newIdentity(cfg.Rand)
-		if err != nil {
-			return nil, fmt.Errorf("start cluster: %w", err)
-		}
-		ids[i] = id
-	}
-	c.cards = ids[1:]
+	c := &Cluster{cfg: cfg, views: newViews(), open: make(chan struct{})}
+	c.ctx, c.cancel = context.WithCancel(context.Background())
+	c.pulse.nodes = make(map[string]*vitals)
 	var err error
-	if c.desk, err = openDesk(&c.cfg, ids[0]); err != nil {
+	if c.life, err = newLife(cfg.Rand); err != nil {
 		return nil, fmt.Errorf("start cluster: %w", err)
 	}
-	if err := c.initialise(ctx); err != nil {
-		c.desk.close()
+	c.desk = newDesk(cfg.Generation)
+	if err := c.begin(ctx); err != nil {
+		c.end(true)
 		return nil, fmt.Errorf("start cluster: %w", err)
 	}
 	return c, nil
 }
 
-// newIdentity makes up a name and a virtual address that nobody had before.
-func newIdentity(rand io.Reader) (replica.Identity, error) {
-	var b [16]byte
-	if _, err := io.ReadFull(rand, b[:]); err != nil {
-		return replica.Identity{}, fmt.Errorf("make replica identity: %w", err)
-	}
-	name := hex.EncodeToString(b[:])
-	return replica.Identity{ID: "r-" + name, Addr: "at-" + name}, nil
-}
-
-// newLife makes up what tells this start of the node from all others.
-func newLife(rand io.Reader) (string, error) {
-	var b [16]byte
-	if _, err := io.ReadFull(rand, b[:]); err != nil {
-		return "", fmt.Errorf("draw life of node: %w", err)
-	}
-	return hex.EncodeToString(b[:]), nil
-}
-
-// initialise tells the directory who is there.
-func (c *Cluster) initialise(ctx context.Context) error {
-	life, err := newLife(c.cfg.Rand)
+// begin opens the port and gets the directory going.
+func (c *Cluster) begin(ctx context.Context) error {
+	self, err := newIdentity(c.cfg.Rand)
 	if err != nil {
 		return err
 	}
+	if c.cfg.Network != nil {
+		if err := c.openNetwork(); err != nil {
+			return err
+		}
+	}
+	founder := c.net == nil || len(c.cfg.Network.Seeds) == 0
+	m, err := c.startMember(&c.desk.group, self, founder)
+	if err != nil {
+		return err
+	}
+	c.seat(&c.desk.group, m)
+	if founder {
+		err = c.found(ctx, m)
+	} else {
+		err = c.join(ctx, self)
+	}
+	if err != nil || c.net == nil {
+		return err
+	}
+	c.running.Go(func() { c.tend(&c.desk.group) }) // stopped by end
+	c.running.Go(c.tick)                           // stopped by end
+	return nil
+}
+
+// found writes the first command of a new cluster: who is there.
+func (c *Cluster) found(ctx context.Context, m *member) error {
 	founded := func(self replica.Identity) directory.GroupInfo {
 		return directory.GroupInfo{Generation: c.cfg.Generation, Replicas: []directory.ReplicaInfo{
-			{ID: self.ID, Address: self.Addr, Node: c.cfg.Node, Life: life, State: directory.Voter}}}
+			{ID: self.ID, Address: self.Addr, Node: c.cfg.Node, Life: c.life, State: directory.Voter}}}
 	}
 	shards := make([]directory.ShardInfo, c.cfg.Shards)
 	for i := range shards {
-		shards[i] = directory.ShardInfo{ID: cloakroom.ShardID(i), GroupInfo: founded(c.cards[i])}
+		self, err := newIdentity(c.cfg.Rand)
+		if err != nil {
+			return err
+		}
+		shards[i] = directory.ShardInfo{ID: cloakroom.ShardID(i), GroupInfo: founded(self)}
 	}
-	if err := c.desk.replica.AwaitLead(ctx); err != nil {
+	node := directory.NodeInfo{Name: c.cfg.Node, Life: c.life}
+	if c.net != nil {
+		node.Address, node.Zone = c.net.Addr(), c.cfg.Network.Zone
+	}
+	if err := m.replica.AwaitLead(ctx); err != nil {
 		return err
 	}
-	result, err := c.desk.propose(ctx, &directory.Command{Init: &directory.Init{
+	result, err := c.ProposeDirectory(ctx, &directory.Command{Init: &directory.Init{
 		ClusterID: c.cfg.ClusterID, Settings: c.cfg.Settings,
-		Nodes:     []directory.NodeInfo{{Name: c.cfg.Node, Life: life}},
-		Directory: founded(c.desk.self), Shards: shards}})
+		Nodes: []directory.NodeInfo{node}, Directory: founded(m.self), Shards: shards}})
 	if err != nil {
 		return err
 	}
 	return result.Err()
 }
 
-// Start starts all shard groups at once and returns when each has a leader
-// and knows the time. It can be called once; after an error only Close helps.
+// newIdentity makes up a name and a virtual address that nobody had before.
+func newIdentity(rand io.Reader) (replica.Identity, error) {
+	name, err := draw(rand)
+	if err != nil {
+		return replica.Identity{}, fmt.Errorf("make replica identity: %w", err)
+	}
+	return replica.Identity{ID: "r-" + name, Addr: "at-" + name}, nil
+}
+
+// newLife makes up what tells this start of the node from all others.
+func newLife(rand io.Reader) (string, error) {
+	life, err := draw(rand)
+	if err != nil {
+		return "", fmt.Errorf("draw life of node: %w", err)
+	}
+	return life, nil
+}
+
+// draw returns 32 random hex digits.
+func draw(rand io.Reader) (string, error) {
+	var b [16]byte
+	if _, err := io.ReadFull(rand, b[:]); err != nil {
+		return "", err
+	}
+	return hex.EncodeToString(b[:]), nil
+}
+
+// Start starts the shard groups. A founder starts all of them at once and
+// returns when it leads each and each knows the time. A joiner returns when
+// every shard has a leader that answers it; its own replicas come up meanwhile
+// ([Cluster.Status] tells when). Start can be called once; after an error only
+// Close helps.
 func (c *Cluster) Start(ctx context.Context) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -131,65 +194,120 @@ func (c *Cluster) Start(ctx context.Context) error {
 		return errors.New("start shards: started before, or closed")
 	}
 	c.stage = starting
-	shards := make([]*shard, c.cfg.Shards)
-	faults := make([]error, c.cfg.Shards)
-	var wg sync.WaitGroup
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	defer context.AfterFunc(c.ctx, cancel)()
+	view := c.Directory()
+	shards := make([]*shard, len(view.Shards))
 	for i := range shards {
-		wg.Go(func() { shards[i], faults[i] = c.startShard(ctx, cloakroom.ShardID(i)) })
+		shards[i] = newShard(&c.cfg, cloakroom.ShardID(i), view.Shards[i].Generation)
 	}
-	wg.Wait()
-	if err := errors.Join(faults...); err != nil {
-		closeShards(shards)
-		return fmt.Errorf("start shards: %w", err)
+	founder := c.net == nil || len(c.cfg.Network.Seeds) == 0
+	if founder {
+		if err := c.startFounded(ctx, view, shards); err != nil {
+			c.endShards(shards)
+			return fmt.Errorf("start shards: %w", err)
+		}
+	}
+	c.shards.Store(&shards) // other nodes are answered from now on
+	if c.net == nil {
+		c.running.Go(c.tick) // stopped by end
+	} else {
+		for _, s := range shards {
+			c.running.Go(func() { c.tend(&s.group) }) // stopped by end
+		}
+	}
+	if !founder {
+		if err := c.reachAll(ctx, shards); err != nil {
+			return fmt.Errorf("start shards: %w", err)
+		}
 	}
 	c.ready.Store(&shards)
 	c.stage = started
-	c.ticker.Go(c.tick) // stopped by Close
 	return nil
 }
 
-// startShard brings one shard to where it answers.
-func (c *Cluster) startShard(ctx context.Context, id cloakroom.ShardID) (*shard, error) {
-	s, err := openShard(&c.cfg, id, c.cards[id])
+// startFounded starts the founder's replicas, all at once.
+func (c *Cluster) startFounded(ctx context.Context, view *directory.View, shards []*shard) error {
+	faults := make([]error, len(shards))
+	var wg sync.WaitGroup
+	for i, s := range shards {
+		r := view.Shards[i].Replicas[0] // the founder's own: nobody was placed before
+		wg.Go(func() { faults[i] = c.startShard(ctx, s, replica.Identity{ID: r.ID, Addr: r.Address}) })
+	}
+	wg.Wait()
+	return errors.Join(faults...)
+}
+
+// startShard brings one founded shard to where it answers.
+func (c *Cluster) startShard(ctx context.Context, s *shard, self replica.Identity) error {
+	m, err := c.startMember(&s.group, self, true)
 	if err != nil {
-		return nil, err
+		return err
 	}
-	err = s.replica.AwaitLead(ctx)
-	if err == nil {
-		err = s.setTime(ctx, c.cfg.Clock.Now())
+	c.seat(&s.group, m)
+	if err := m.replica.AwaitLead(ctx); err != nil {
+		return err
 	}
-	if err != nil {
-		s.close()
-		return nil, err
-	}
-	return s, nil
+	return c.setTime(ctx, s, c.cfg.Clock.Now())
 }
 
 // Close refuses new work, finishes what is queued, and stops every group. It
 // leaves no goroutine and no log memory behind.
-func (c *Cluster) Close() error {
+func (c *Cluster) Close() error { return c.end(false) }
+
+// Kill ends the node like a crash: every connection is cut first, nobody is
+// told, and what is queued gets no answer that says it was done. It leaves no
+// goroutine and no memory behind either.
+func (c *Cluster) Kill() error { return c.end(true) }
+
+func (c *Cluster) end(crash bool) error {
+	if crash && c.net != nil {
+		c.net.Cut()
+	}
+	c.cancel()
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.stage == closed {
 		return nil
 	}
 	c.stage = closed
-	close(c.stop)
-	c.ticker.Wait()
-	if shards := c.ready.Load(); shards != nil {
-		closeShards(*shards)
+	c.running.Wait()
+	var shards []*shard
+	if table := c.shards.Load(); table != nil {
+		shards = *table
 	}
-	c.desk.close() // last: sealing a batch may ask it for a number
+	if crash {
+		for _, s := range shards {
+			s.refuse(errClosing)
+		}
+	}
+	drain(shards)
+	c.desk.close() // after the shards: sealing a batch may ask it for a number
+	if c.net != nil {
+		c.rounds.Close()
+		c.net.Close()
+	}
+	c.endShards(shards)
+	c.retire(&c.desk.group)
 	return nil
 }
 
-// closeShards closes those that are there, all at once.
-func closeShards(shards []*shard) {
+// drain lets shards finish what is queued, all at once.
+func drain(shards []*shard) {
 	var wg sync.WaitGroup
 	for _, s := range shards {
-		if s != nil {
-			wg.Go(s.close)
-		}
+		wg.Go(s.drain)
+	}
+	wg.Wait()
+}
+
+// endShards drains shards and ends their replicas, all at once.
+func (c *Cluster) endShards(shards []*shard) {
+	drain(shards)
+	var wg sync.WaitGroup
+	for _, s := range shards {
+		wg.Go(func() { c.retire(&s.group) })
 	}
 	wg.Wait()
 }
@@ -206,14 +324,13 @@ func (c *Cluster) shard(id cloakroom.ShardID) (*shard, error) {
 	return (*shards)[id], nil
 }
 
-// ShardOf returns the shard that owns slot.
-func (c *Cluster) ShardOf(slot cloakroom.Slot) cloakroom.ShardID {
-	return c.desk.machine.Load().ShardOf(slot)
-}
-
-// Leads reports whether a replica of this process leads the shard, so that
-// background work on it (wiping what expired) is this process's to do.
+// Leads reports whether a replica of this node leads the shard, so that
+// background work on it (wiping what expired) is this node's to do.
 func (c *Cluster) Leads(id cloakroom.ShardID) bool {
 	s, err := c.shard(id)
-	return err == nil && s.replica.Leads()
+	if err != nil {
+		return false
+	}
+	m, _ := s.lead()
+	return m != nil
 }

@@ -9,6 +9,7 @@ import (
 
 	"cloakroom"
 	"cloakroom/cluster/directory"
+	"cloakroom/cluster/replica"
 )
 
 // Clock tells the time. In this room nothing else does.
@@ -26,6 +27,11 @@ type Config struct {
 	Generation uint32             // of all groups; default 1
 	Settings   directory.Settings // default: one voter, recovery mode none, lease 3 s
 
+	// Network is this node's place among others; nil: a cluster of this
+	// process alone. Then, and for a founder, Shards, Generation and Settings
+	// count; a joiner takes them from the directory, Generation apart.
+	Network *Network
+
 	Clock  Clock
 	Rand   io.Reader    // for replica identities
 	Logger *slog.Logger // default: none
@@ -35,6 +41,14 @@ type Config struct {
 	// SealBatch and OpenBatch append to dst; group is the shard's number.
 	SealBatch func(dst []byte, group, generation uint32, batch []byte) ([]byte, error)
 	OpenBatch func(dst []byte, group, generation uint32, sealed []byte) ([]byte, error)
+
+	// SealSnapshot and OpenSnapshot stand between a replica's state and another
+	// replica of the group that takes it over; default: nothing does.
+	SealSnapshot func(w io.Writer, at replica.SnapshotInfo) (io.WriteCloser, error)
+	OpenSnapshot func(r io.Reader, at replica.SnapshotInfo) (io.Reader, error)
+	// SnapshotSize returns the length of what SealSnapshot writes from the
+	// length of what it is given; default: it is sealed twice and counted.
+	SnapshotSize func(payload int64) int64
 
 	// MapLog and UnmapLog hand out off-heap memory for logs.
 	MapLog   func(n int) ([]byte, error)
@@ -77,6 +91,9 @@ func (c *Config) check() error {
 	fault(c.MapLog == nil || c.UnmapLog == nil, "MapLog and UnmapLog are needed")
 	fault(c.LogBudget < minDirectoryLog, fmt.Sprintf("LogBudget is under %d bytes", minDirectoryLog))
 	fault(c.QueueBytes < cloakroom.MaxEntryBytes, fmt.Sprintf("QueueBytes is under %d", cloakroom.MaxEntryBytes))
+	if c.Network != nil {
+		faults = append(faults, c.Network.check()...)
+	}
 	return errors.Join(faults...)
 }
 

@@ -4,7 +4,6 @@ import (
 	"sync/atomic"
 
 	"cloakroom"
-	"cloakroom/cluster/command"
 )
 
 // Deposits leave a part of record memory alone, so that erasures always find
@@ -19,7 +18,7 @@ const (
 // reserve returns how much of record memory deposits leave alone. A memory too
 // small for the slack of all shards keeps half of it.
 func (c *Cluster) reserve(limit int64) int64 {
-	return max(limit/memoryReserve, min(limit/2, int64(c.cfg.Shards)*shardSlack))
+	return max(limit/memoryReserve, min(limit/2, int64(len(c.Directory().Shards))*shardSlack))
 }
 
 // claim is record memory that commands on their way may need. The memory
@@ -36,32 +35,41 @@ func (c *claim) release() {
 	}
 }
 
-// claim reserves memory for commands that may make a shard grow; it returns
-// nil if none does, and [cloakroom.ErrMemoryFull] if they would touch the
-// reserve.
-func (c *Cluster) claim(commands []command.Command) (*claim, error) {
-	bytes := growth(commands)
+// claim reserves memory for commands that may make a shard led here grow by
+// that many bytes; it returns nil for none, and [cloakroom.ErrMemoryFull] if
+// they would touch the reserve of a node that holds a replica of the shard.
+func (c *Cluster) claim(s *shard, bytes int64) (*claim, error) {
 	if bytes == 0 {
 		return nil, nil
 	}
 	free, limit := c.cfg.RecordMemory()
 	claimed := c.claimed.Add(bytes)
-	if limit > 0 && free-claimed < c.reserve(limit) {
+	granted := c.granted.Add(bytes)
+	if limit > 0 && free-claimed < c.reserve(limit) || c.net != nil && c.fuller(s, granted) {
 		c.claimed.Add(-bytes)
 		return nil, cloakroom.ErrMemoryFull
 	}
 	return &claim{total: &c.claimed, bytes: bytes}, nil
 }
 
-// growth returns by how much a shard may grow for commands, in bytes; their
-// encoded size is a little more than what is kept of them.
-func growth(commands []command.Command) int64 {
-	n := 0
-	for i := range commands {
-		switch commands[i].Kind {
-		case command.Put, command.Merge, command.Bind:
-			n += commands[i].Size()
+// fuller reports whether another node that holds a replica of s would touch
+// its reserve, once all that was granted here since it was last asked has
+// reached it. What other leaders granted meanwhile is the reserve's to bear:
+// every node is asked once a second.
+func (c *Cluster) fuller(s *shard, granted int64) bool {
+	info, _ := c.Directory().Group(s.id)
+	p := &c.pulse
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for i := range info.Replicas {
+		r := &info.Replicas[i]
+		v := p.nodes[r.Node]
+		if v == nil || v.life != r.Life || v.limit == 0 {
+			continue
+		}
+		if v.free-(granted-v.granted) < c.reserve(v.limit) {
+			return true
 		}
 	}
-	return int64(n)
+	return false
 }

@@ -10,13 +10,15 @@ import (
 
 // Propose has shard carry out commands and returns one result for each, in
 // order, once they are applied, together with the index a read can wait for.
-// Each command is applied whole or not at all, by itself.
+// Each command is applied whole or not at all, by itself. The shard's leader
+// may be on any node; while there is none, Propose waits for one.
 //
 // [cloakroom.ErrOverloaded], [cloakroom.ErrMemoryFull], [cloakroom.ErrStarting]
 // and [cloakroom.ErrUnavailable] mean that nothing was done;
 // [cloakroom.ErrOutcomeUnknown] that some or all of it may have been, or may
-// yet be. When ctx ends first it is ErrOverloaded if the commands were still
-// waiting, ErrOutcomeUnknown if they were on their way.
+// yet be. When ctx ends first it is ErrUnavailable if there was no leader,
+// ErrOverloaded if the commands were still waiting for their turn, and
+// ErrOutcomeUnknown if they were on their way.
 func (c *Cluster) Propose(ctx context.Context, shard cloakroom.ShardID, commands []command.Command) ([]command.Result, cloakroom.Index, error) {
 	s, err := c.shard(shard)
 	if err != nil {
@@ -25,43 +27,56 @@ func (c *Cluster) Propose(ctx context.Context, shard cloakroom.ShardID, commands
 	if len(commands) == 0 {
 		return nil, cloakroom.Index{}, nil
 	}
-	claim, err := c.claim(commands)
-	if err != nil {
-		return nil, cloakroom.Index{}, err
-	}
-	results, index, err := s.propose(ctx, commands, claim)
-	if err != nil {
+	p := c.newProposal(commands)
+	defer c.recycle(p)
+	if err := c.carry(ctx, &s.group, &proposing{c, s, p}); err != nil {
 		return nil, cloakroom.Index{}, fmt.Errorf("propose to shard %d: %w", shard, err)
 	}
-	return results, s.index(index), nil
+	return p.results, s.index(p.index), nil
 }
 
-// propose queues commands and waits for their results. It releases claim, or
-// leaves that to the writer.
-func (s *shard) propose(ctx context.Context, commands []command.Command, claim *claim) ([]command.Result, uint64, error) {
-	if err := ctx.Err(); err != nil {
-		claim.release()
-		return nil, 0, fmt.Errorf("%w: %w", cloakroom.ErrOverloaded, err)
+// proposing is the errand of Propose.
+type proposing struct {
+	c *Cluster
+	s *shard
+	p *proposal
+}
+
+func (e *proposing) here(ctx context.Context) error { return e.c.proposeHere(ctx, e.s, e.p) }
+
+func (e *proposing) there(ctx context.Context, node string) (string, error) {
+	return e.c.proposeThere(ctx, node, e.s, e.p)
+}
+
+// proposeHere claims memory for p and proposes it to the local replica.
+func (c *Cluster) proposeHere(ctx context.Context, s *shard, p *proposal) (err error) {
+	p.renew()
+	if p.claim, err = c.claim(s, p.growth()); err != nil {
+		return err
 	}
-	p := newProposal(commands)
-	p.claim = claim
+	return s.propose(ctx, p)
+}
+
+// propose queues p and waits for its results. The claim of p is released
+// here, or left to the writer.
+func (s *shard) propose(ctx context.Context, p *proposal) error {
+	if err := ctx.Err(); err != nil {
+		p.claim.release()
+		return fmt.Errorf("%w: %w", cloakroom.ErrOverloaded, err)
+	}
 	if err := s.queue.push(p); err != nil {
-		claim.release()
-		p.recycle()
-		return nil, 0, err
+		p.claim.release()
+		return err
 	}
 	select {
 	case <-p.done:
+		return p.err
 	case <-ctx.Done():
-		if s.queue.withdraw(p) {
-			claim.release()
-			p.recycle()
-			return nil, 0, fmt.Errorf("%w: not proposed in time: %w", cloakroom.ErrOverloaded, ctx.Err())
-		}
-		// The writer still has p; it is left to it.
-		return nil, 0, fmt.Errorf("%w: %w", cloakroom.ErrOutcomeUnknown, ctx.Err())
 	}
-	results, index, err := p.results, p.index, p.err
-	p.recycle()
-	return results, index, err
+	if s.queue.withdraw(p) {
+		p.claim.release()
+		return fmt.Errorf("%w: not proposed in time: %w", cloakroom.ErrOverloaded, ctx.Err())
+	}
+	p.left = true // the writer still has it
+	return fmt.Errorf("%w: %w", cloakroom.ErrOutcomeUnknown, ctx.Err())
 }

@@ -24,6 +24,7 @@ type proposal struct {
 	forget  func()        // called instead, if nobody waits
 
 	claim *claim // on record memory, nil for none
+	left  bool   // its caller left it to the writer: not to be used again
 }
 
 // answer tells whoever waits that all is known.
@@ -36,14 +37,28 @@ func (p *proposal) answer() {
 	p.done <- struct{}{}
 }
 
-// proposals are reused: a single deposit allocates its results and little else.
-var proposals = sync.Pool{New: func() any { return &proposal{done: make(chan struct{}, 1)} }}
+// blank returns a proposal without items. They are used again: a single
+// deposit allocates its results and little else. The pool is the cluster's,
+// not the process's, since in a simulation a channel may not leave its bubble.
+func (c *Cluster) blank() *proposal {
+	p, _ := c.proposals.Get().(*proposal)
+	if p == nil {
+		p = &proposal{done: make(chan struct{}, 1)}
+	}
+	p.items, p.ends, p.left, p.forget = p.items[:0], p.ends[:0], false, nil
+	p.results = nil
+	p.renew()
+	return p
+}
+
+// renew makes ready for another try.
+func (p *proposal) renew() {
+	p.taken, p.index, p.err, p.claim, p.results = 0, 0, nil, nil, p.results[:0]
+}
 
 // newProposal encodes commands.
-func newProposal(commands []command.Command) *proposal {
-	p := proposals.Get().(*proposal)
-	p.items, p.ends, p.taken = p.items[:0], p.ends[:0], 0
-	p.index, p.err, p.forget, p.claim = 0, nil, nil, nil
+func (c *Cluster) newProposal(commands []command.Command) *proposal {
+	p := c.blank()
 	size := 0
 	for i := range commands {
 		size += commands[i].Size() + command.ItemOverhead
@@ -57,12 +72,33 @@ func newProposal(commands []command.Command) *proposal {
 	return p
 }
 
-// recycle gives p back. Only its caller may, after done.
-func (p *proposal) recycle() {
+// take takes items as another node encoded them, and where each ends. What is
+// in them is the shard's to judge.
+func (p *proposal) take(items []byte, ends []int) {
+	p.items, p.ends = append(p.items, items...), ends
+	p.results = make([]command.Result, 0, len(ends))
+}
+
+// recycle gives p back, unless it was left to the writer.
+func (c *Cluster) recycle(p *proposal) {
 	p.results = nil // the caller's
-	if cap(p.items) <= cloakroom.MaxEntryBytes {
-		proposals.Put(p)
+	if !p.left && cap(p.items) <= cloakroom.MaxEntryBytes {
+		c.proposals.Put(p)
 	}
+}
+
+// growth returns by how much a shard may grow for p, in bytes; what is kept of
+// an item is a little less than its encoding.
+func (p *proposal) growth() int64 {
+	n := 0
+	for i, end := range p.ends {
+		item := p.items[p.start(i)+command.ItemOverhead : end]
+		switch command.KindOf(item) {
+		case command.Put, command.Merge, command.Bind:
+			n += len(item)
+		}
+	}
+	return int64(n)
 }
 
 // start returns where item i begins.
@@ -93,10 +129,10 @@ func (q *queue) push(p *proposal) error {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	if q.closed {
-		return fmt.Errorf("propose: closing: %w", cloakroom.ErrUnavailable)
+		return errClosing
 	}
 	if q.bytes > 0 && q.bytes+len(p.items) > q.limit {
-		return fmt.Errorf("propose: %d bytes are waiting: %w", q.bytes, cloakroom.ErrOverloaded)
+		return fmt.Errorf("%d bytes are waiting: %w", q.bytes, cloakroom.ErrOverloaded)
 	}
 	q.waiting = append(q.waiting, p)
 	q.bytes += len(p.items)

@@ -3,10 +3,12 @@ package cluster
 import (
 	"context"
 	"fmt"
+	"math/bits"
+	"sync"
 
 	"cloakroom"
 	"cloakroom/cluster/command"
-	"cloakroom/cluster/directory"
+	"cloakroom/cluster/confirm"
 	"cloakroom/cluster/state"
 )
 
@@ -32,60 +34,213 @@ func (c *Cluster) Read(ctx context.Context, shard cloakroom.ShardID, level cloak
 	return parts[0].Err
 }
 
-// ReadParts reads from many shards at once, which lets their cache misses
-// overlap. Parts come in ascending order of their shards, each shard once, and
-// each succeeds or fails by itself. index, if it is of a part's shard and
-// generation, makes that part wait until the write is applied; any other is
-// ignored.
+// ReadParts reads from many shards at once. Parts come in ascending order of
+// their shards, each shard once, and each succeeds or fails by itself. index,
+// if it is of a part's shard and generation, makes that part wait until the
+// write is applied; any other is ignored.
 //
-// While a group has one voter both levels come to the same: what was
-// acknowledged is applied here, and nobody else could have acknowledged
-// anything.
+// What was acknowledged before the call is seen, whichever node acknowledged
+// it: the leader of each shard answers, after a confirm round that starts
+// after the request has come. Both levels do that.
 func (c *Cluster) ReadParts(ctx context.Context, level cloakroom.Level, index cloakroom.Index, parts []Part, dst *command.Records) {
-	var shares [cloakroom.MaxShards]state.Share
-	n := 0
+	r := c.reads.get()
+	r.begin(c, c.ready.Load(), level, index, parts, dst)
+	if c.net == nil {
+		r.here(ctx, r.open)
+		r.giveUp(nil)
+	} else {
+		r.everywhere(ctx)
+	}
+	c.reads.put(r)
+}
+
+// partSet is a set of positions in the parts of a read. There is one part for
+// each shard at most, and 64 shards.
+type partSet uint64
+
+func (s partSet) has(i int) bool { return s>>i&1 != 0 }
+
+// each yields the positions in ascending order.
+func (s partSet) each(yield func(int) bool) {
+	for ; s != 0; s &= s - 1 {
+		if !yield(bits.TrailingZeros64(uint64(s))) {
+			return
+		}
+	}
+}
+
+// reading is one call of ReadParts on its way. It is used again.
+type reading struct {
+	c     *Cluster
+	level cloakroom.Level
+	index cloakroom.Index
+	parts []Part
+	dst   *command.Records
+
+	open   partSet // without an answer yet
+	shards [cloakroom.MaxShards]*shard
+	done   [cloakroom.MaxShards]int // tokens of a part that are answered
+
+	// Of the parts read here.
+	members [cloakroom.MaxShards]*member
+	terms   [cloakroom.MaxShards]uint64
+	wants   []confirm.Want
+	sure    []bool
+	shares  []state.Share
+
+	// Of the parts read elsewhere.
+	asks      []*ask // one for each node asked
+	spare     []*ask // all that were ever made
+	hints     [cloakroom.MaxShards]string
+	redirects int
+}
+
+// readings lends them out.
+type readings struct{ pool sync.Pool }
+
+func (p *readings) get() *reading {
+	if r, _ := p.pool.Get().(*reading); r != nil {
+		return r
+	}
+	return &reading{}
+}
+
+func (p *readings) put(r *reading) {
+	r.release()
+	p.pool.Put(r)
+}
+
+// begin takes a call in. A part that names no shard of the table is answered
+// at once.
+func (r *reading) begin(c *Cluster, table *[]*shard, level cloakroom.Level, index cloakroom.Index, parts []Part, dst *command.Records) {
+	r.c, r.level, r.index, r.parts, r.dst, r.open, r.redirects = c, level, index, parts, dst, 0, 0
 	for i := range parts {
 		p := &parts[i]
-		var s *shard
-		if s, p.Err = c.readable(ctx, p.Shard, level, index); p.Err != nil {
+		switch {
+		case table == nil:
+			p.Err = cloakroom.ErrStarting
+		case int(p.Shard) >= len(*table):
+			p.Err = fmt.Errorf("no shard %d: %w", p.Shard, cloakroom.ErrMalformed)
+		case level > cloakroom.Linearizable:
+			p.Err = fmt.Errorf("read shard %d: unknown level: %w", p.Shard, cloakroom.ErrMalformed)
+		default:
+			p.Err = nil
+			r.shards[i], r.done[i] = (*table)[p.Shard], 0
+			r.open |= 1 << i
+		}
+	}
+}
+
+// release forgets what belongs to others.
+func (r *reading) release() {
+	r.c, r.parts, r.dst = nil, nil, nil
+	clear(r.members[:])
+	clear(r.shares)
+	r.shares, r.asks = r.shares[:0], r.asks[:0]
+}
+
+// here reads those of the parts in set that this node leads, and takes them
+// off r.open.
+func (r *reading) here(ctx context.Context, set partSet) {
+	set = r.confirmed(ctx, r.led(ctx, set))
+	if set == 0 {
+		return
+	}
+	c := r.c
+	c.reading.RLock()
+	defer c.reading.RUnlock()
+	// Whoever is still a group's member now keeps its state until we are done.
+	for i := range set.each {
+		if !r.shards[i].still(r.members[i], r.terms[i]) {
+			set &^= 1 << i
+		}
+	}
+	r.copyOut(set)
+	for i := range set.each {
+		// A replica parked meanwhile may have stopped half way through an entry.
+		if !r.shards[i].still(r.members[i], r.terms[i]) {
+			clear(r.parts[i].Spans)
+			set &^= 1 << i
+		}
+	}
+	r.open &^= set
+}
+
+// led returns the parts of set that this node leads, once their index is
+// applied.
+func (r *reading) led(ctx context.Context, set partSet) partSet {
+	var mine partSet
+	for i := range set.each {
+		s := r.shards[i]
+		m, term := s.lead()
+		if m == nil {
 			continue
 		}
-		if m, ok := s.machine.(stateMachine); ok {
-			shares[n] = state.Share{Machine: m.Machine, Tokens: p.Tokens, Spans: p.Spans}
-			n++
+		if r.index.Index > 0 && r.index.Shard == s.shard && r.index.Generation == s.generation {
+			if err := m.replica.AwaitApplied(ctx, r.index.Index); err != nil {
+				continue
+			}
+		}
+		r.members[i], r.terms[i] = m, term
+		mine |= 1 << i
+	}
+	return mine
+}
+
+// confirmed returns the parts of set that no newer leader can have taken over
+// when the read began, by one round for all of them.
+func (r *reading) confirmed(ctx context.Context, set partSet) partSet {
+	if r.c.net == nil || set == 0 {
+		return set // one voter: nobody else could have acknowledged anything
+	}
+	r.wants = r.wants[:0]
+	for i := range set.each {
+		r.wants = append(r.wants, confirm.Want{Group: uint32(r.shards[i].id), Term: r.terms[i]})
+	}
+	r.sure = grown(r.sure, len(r.wants))
+	r.c.rounds.Confirm(ctx, r.wants, r.sure)
+	n := 0
+	for i := range set.each {
+		if !r.sure[n] {
+			set &^= 1 << i
+		}
+		n++
+	}
+	return set
+}
+
+// copyOut copies the records of the parts in set out of their machines, all at
+// once where they are of the known kind: their cache misses overlap then.
+func (r *reading) copyOut(set partSet) {
+	r.shares = r.shares[:0]
+	for i := range set.each {
+		p, from := &r.parts[i], r.done[i]
+		tokens, spans := p.Tokens[from:], p.Spans[from:]
+		if m, ok := r.members[i].machine.(stateMachine); ok {
+			r.shares = append(r.shares, state.Share{Machine: m.Machine, Tokens: tokens, Spans: spans})
 		} else {
-			s.machine.Read(p.Tokens, p.Spans, dst)
+			r.members[i].machine.Read(tokens, spans, r.dst)
 		}
 	}
-	state.ReadShares(shares[:n], dst)
-	for i := range parts {
-		// A replica parked meanwhile may have stopped half way through an entry.
-		if p := &parts[i]; p.Err == nil && !c.Leads(p.Shard) {
-			clear(p.Spans)
-			p.Err = fmt.Errorf("read shard %d: lost its leader: %w", p.Shard, cloakroom.ErrUnavailable)
+	state.ReadShares(r.shares, r.dst)
+}
+
+// giveUp answers what has no answer yet.
+func (r *reading) giveUp(cause error) {
+	for i := range r.open.each {
+		p := &r.parts[i]
+		clear(p.Spans)
+		p.Err = fmt.Errorf("read shard %d: no answer from a leader: %w", p.Shard, cloakroom.ErrUnavailable)
+		if cause != nil {
+			p.Err = fmt.Errorf("%w: %w", p.Err, cause)
 		}
 	}
 }
 
-// readable returns the shard once it may be read at that level.
-func (c *Cluster) readable(ctx context.Context, id cloakroom.ShardID, level cloakroom.Level, index cloakroom.Index) (*shard, error) {
-	s, err := c.shard(id)
-	if err != nil {
-		return nil, err
+// grown returns s with length n, its content undefined.
+func grown[T any](s []T, n int) []T {
+	if cap(s) < n {
+		return make([]T, n)
 	}
-	if level > cloakroom.Linearizable {
-		return nil, fmt.Errorf("read shard %d: unknown level: %w", id, cloakroom.ErrMalformed)
-	}
-	if index.Shard == s.id && index.Generation == s.generation && index.Index > 0 {
-		if err := s.replica.AwaitApplied(ctx, index.Index); err != nil {
-			return nil, fmt.Errorf("read shard %d: %w", id, err)
-		}
-	}
-	if !s.replica.Leads() {
-		return nil, fmt.Errorf("read shard %d: no leader: %w", id, cloakroom.ErrUnavailable)
-	}
-	return s, nil
+	return s[:n]
 }
-
-// Directory returns the newest view of the directory. It is immutable.
-func (c *Cluster) Directory() *directory.View { return c.desk.machine.Load() }

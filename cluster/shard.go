@@ -10,10 +10,12 @@ import (
 
 	"cloakroom"
 	"cloakroom/cluster/command"
+	"cloakroom/cluster/directory"
 	"cloakroom/cluster/replica"
 )
 
-// Machine is the state of one shard.
+// Machine is the state of one shard. One that is an [io.Closer] is closed once
+// its replica has stopped and nobody reads from it any more.
 type Machine interface {
 	// Apply carries out an opened batch and appends one result per item.
 	Apply(index uint64, batch []byte, results []command.Result) ([]command.Result, error)
@@ -23,47 +25,31 @@ type Machine interface {
 	Restore(r io.Reader) error
 }
 
-// shard is one data shard: its queue, its writer, its replica and its state.
+// shard is one data shard: its group, and the queue and the writer that serve
+// it while this node leads it.
 type shard struct {
-	cfg        *Config
-	id         cloakroom.ShardID
-	generation uint32
-	machine    Machine
-	replica    *replica.Replica
-	queue      *queue
-	writer     sync.WaitGroup
+	group
+	cfg    *Config
+	shard  cloakroom.ShardID
+	queue  *queue
+	writer sync.WaitGroup
 
 	told    atomic.Int64 // newest shard time proposed, unix milliseconds
 	telling atomic.Bool  // a time command is on its way
 }
 
-// openShard starts a shard's replica and its writer.
-func openShard(cfg *Config, id cloakroom.ShardID, self replica.Identity) (*shard, error) {
-	machine, err := cfg.Machine(id)
-	if err != nil {
-		return nil, fmt.Errorf("make state of shard %d: %w", id, err)
-	}
-	s := &shard{cfg: cfg, id: id, generation: cfg.Generation, machine: machine, queue: newQueue(cfg.QueueBytes)}
-	s.replica, err = replica.New(replica.Config{
-		Group: fmt.Sprintf("shard %d", id), Generation: cfg.Generation,
-		Identity: self, Found: true,
-		Machine: &sealedMachine{Machine: machine, open: cfg.OpenBatch, group: uint32(id), generation: cfg.Generation},
-		MapLog:  cfg.MapLog, UnmapLog: cfg.UnmapLog, LogBudget: cfg.LogBudget, Logger: cfg.Logger,
-	})
-	if err != nil {
-		return nil, err
-	}
-	s.writer.Go(s.write) // stopped by close
-	return s, nil
+// newShard makes a shard without a replica and starts its writer.
+func newShard(cfg *Config, id cloakroom.ShardID, generation uint32) *shard {
+	s := &shard{cfg: cfg, shard: id, queue: newQueue(cfg.QueueBytes)}
+	s.id, s.generation = directory.ShardGroup(id), generation
+	s.writer.Go(s.write) // stopped by drain
+	return s
 }
 
-// close finishes what is queued and stops the replica.
-func (s *shard) close() {
+// drain finishes what is queued and lets nothing more in.
+func (s *shard) drain() {
 	s.queue.close()
 	s.writer.Wait()
-	if err := s.replica.Close(); err != nil {
-		s.cfg.Logger.Warn("replica did not close", "shard", s.id, "error", err)
-	}
 }
 
 // sealedMachine opens entries before its machine sees them.
@@ -98,12 +84,13 @@ func (m *sealedMachine) Apply(index uint64, data []byte) (any, error) {
 
 // index returns where the entry at i stands in the shard's history.
 func (s *shard) index(i uint64) cloakroom.Index {
-	return cloakroom.Index{Shard: s.id, Generation: s.generation, Index: i}
+	return cloakroom.Index{Shard: s.shard, Generation: s.generation, Index: i}
 }
 
-// setTime moves shard time to now and waits for it.
-func (s *shard) setTime(ctx context.Context, now time.Time) error {
+// setTime moves shard time to now and waits for it. This node leads.
+func (c *Cluster) setTime(ctx context.Context, s *shard, now time.Time) error {
 	s.told.Store(now.UnixMilli())
-	_, _, err := s.propose(ctx, []command.Command{{Kind: command.Time, Value: uint64(now.UnixMilli())}}, nil)
-	return err
+	p := c.newProposal([]command.Command{{Kind: command.Time, Value: uint64(now.UnixMilli())}})
+	defer c.recycle(p)
+	return s.propose(ctx, p)
 }

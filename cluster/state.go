@@ -56,13 +56,19 @@ type sweeping interface {
 // Expired returns, in token order, the subject tokens of at most limit
 // subjects after the given one that expired at least grace ago by shard time.
 // None means that the end was reached: the sweep starts again from the zero
-// token.
+// token. Only the node that leads the shard can tell.
 func (c *Cluster) Expired(shard cloakroom.ShardID, after cloakroom.Token, grace time.Duration, limit int) ([]cloakroom.Token, error) {
 	s, err := c.shard(shard)
 	if err != nil {
 		return nil, err
 	}
-	m, ok := s.machine.(sweeping)
+	c.reading.RLock()
+	defer c.reading.RUnlock()
+	member, _ := s.lead()
+	if member == nil {
+		return nil, fmt.Errorf("sweep shard %d: %w", shard, errMoved)
+	}
+	m, ok := member.machine.(sweeping)
 	if !ok {
 		return nil, fmt.Errorf("sweep shard %d: its machine knows no expiry", shard)
 	}

@@ -1,21 +1,61 @@
 package cluster
 
-import "cloakroom/cluster/replica"
+import (
+	"cloakroom/cluster/directory"
+	"cloakroom/cluster/replica"
+)
 
-// GroupStatus is where one replica of a group stands.
-type GroupStatus = replica.Status
-
-// Status is what an operator sees of the groups of this process.
+// Status is what an operator sees of the groups from this node.
 type Status struct {
-	Ready     bool // every group leads and none is parked
-	Directory replica.Status
+	// Ready: this node's replicas vote where they should, and every group has
+	// a leader in sight.
+	Ready     bool
+	Node      string
+	Life      string
+	Directory GroupStatus
 	Shards    []ShardStatus // none before Start has returned
+	// ClockSkew: no majority of clocks agrees in a shard led here, so that
+	// nothing expires there.
+	ClockSkew bool
+}
+
+// Role is what this node's replica of a group is.
+type Role string
+
+// The roles.
+const (
+	Absent     Role = "absent"      // none lives here
+	CatchingUp Role = "catching-up" // it has no vote yet
+	Follower   Role = "follower"
+	Leader     Role = "leader"
+	Parked     Role = "parked" // out of service, to be replaced
+)
+
+// GroupStatus is where one group stands, as seen from this node.
+type GroupStatus struct {
+	replica.Status        // of the local replica; zero if there is none
+	Role           Role   // of the local replica
+	Leader         string // node that leads, "" if unknown
+	Members        []MemberStatus
+	// Tolerates is how many more of the voters may be lost before the group
+	// stops: those heard lately less a majority, never below 0.
+	Tolerates int
+	// Lag is how many entries the local replica knows committed and has not
+	// applied.
+	Lag uint64
+}
+
+// MemberStatus is one replica of a group.
+type MemberStatus struct {
+	Node  string
+	State directory.ReplicaState // what the directory says
+	Alive bool                   // its node was heard lately
 }
 
 // ShardStatus is one shard's.
 type ShardStatus struct {
-	replica.Status
-	QueueBytes int // commands that wait
+	GroupStatus
+	QueueBytes int // commands that wait here
 	Subjects   int // living
 	Erased     int // marks of erased subjects
 	Records    int // subject records, marks and field records
@@ -23,20 +63,98 @@ type ShardStatus struct {
 
 // Status returns where every group stands.
 func (c *Cluster) Status() Status {
-	s := Status{Directory: c.desk.replica.Status()}
-	s.Ready = s.Directory.Leading
+	s := Status{Node: c.cfg.Node, Life: c.life, ClockSkew: c.skewed.Load()}
+	var ready bool
+	s.Directory, ready = c.groupStatus(&c.desk.group)
 	shards := c.ready.Load()
 	if shards == nil {
-		s.Ready = false
 		return s
 	}
+	s.Ready = ready
 	for _, shard := range *shards {
-		status := ShardStatus{Status: shard.replica.Status(), QueueBytes: shard.queue.size()}
-		if m, ok := shard.machine.(interface{ Count() (int, int, int) }); ok {
-			status.Subjects, status.Erased, status.Records = m.Count()
-		}
-		s.Ready = s.Ready && status.Leading
+		status := ShardStatus{QueueBytes: shard.queue.size()}
+		status.GroupStatus, ready = c.groupStatus(&shard.group)
+		status.Subjects, status.Erased, status.Records = c.count(shard)
+		s.Ready = s.Ready && ready
 		s.Shards = append(s.Shards, status)
 	}
 	return s
+}
+
+// count returns what the local replica of a shard holds.
+func (c *Cluster) count(s *shard) (subjects, erased, records int) {
+	c.reading.RLock()
+	defer c.reading.RUnlock()
+	if m := s.member.Load(); m != nil {
+		if counting, ok := m.machine.(interface{ Count() (int, int, int) }); ok {
+			return counting.Count()
+		}
+	}
+	return 0, 0, 0
+}
+
+// groupStatus returns where a group stands, and whether this node's part in it
+// is in order.
+func (c *Cluster) groupStatus(g *group) (s GroupStatus, ready bool) {
+	view := c.Directory()
+	info, _ := view.Group(g.id)
+	voters, present, here := 0, 0, false
+	for i := range info.Replicas {
+		r := &info.Replicas[i]
+		node, _ := view.Node(r.Node)
+		alive := node.Life == r.Life && c.there(&node)
+		s.Members = append(s.Members, MemberStatus{Node: r.Node, State: r.State, Alive: alive})
+		if r.Node == c.cfg.Node && r.State != directory.Leaving {
+			here = true
+		}
+		if r.State == directory.Preparing {
+			continue
+		}
+		voters++ // one that leaves counts until it is gone
+		if alive && r.State == directory.Voter {
+			present++
+		}
+	}
+	s.Tolerates = max(0, present-(voters/2+1))
+	s.Role = Absent
+	if m := g.member.Load(); m != nil {
+		s.Status = m.replica.Status()
+		s.Role, s.Lag = roleOf(m)
+		s.Leader = c.leaderNode(g, m)
+	} else if hint := g.hint.Load(); hint != nil {
+		s.Leader = *hint
+	}
+	fit := s.Role == Leader || s.Role == Follower || s.Role == Absent && !here ||
+		s.Role == CatchingUp && voters >= view.Settings.Replication // a learner has nothing to wait for
+	return s, fit && s.Leader != ""
+}
+
+// leaderNode returns the node that leads as m knows it, "" if it knows none.
+func (c *Cluster) leaderNode(g *group, m *member) string {
+	if m.replica.Leads() {
+		return c.cfg.Node
+	}
+	if id, known := g.leader(); known && id.ID != m.self.ID {
+		return c.nodeOf(id.ID)
+	}
+	return ""
+}
+
+// roleOf returns what m is in its group, and how far it is behind.
+func roleOf(m *member) (Role, uint64) {
+	p := m.replica.Progress()
+	lag := p.Commit - min(p.Commit, p.Applied)
+	switch {
+	case !m.serves():
+		return Parked, lag
+	case m.replica.Leads():
+		return Leader, 0
+	}
+	_, members, err := m.replica.Members()
+	for i := range members {
+		if err == nil && members[i].ID == m.self.ID && members[i].Voter {
+			return Follower, lag
+		}
+	}
+	return CatchingUp, lag
 }

@@ -4,34 +4,101 @@ import (
 	"time"
 
 	"cloakroom/cluster/command"
+	"cloakroom/cluster/confirm"
 )
 
-// timeStep is how often shard time moves.
+// timeStep is how often shard time moves, and how often everything that has
+// no bell is looked at.
 const timeStep = time.Second
 
-// tick moves the time of every shard this process leads, until Close.
+// tick rings once a second, finds out who is there, and moves the time of
+// every shard this node leads, until the cluster closes.
 func (c *Cluster) tick() {
 	for {
 		select {
 		case now := <-c.cfg.Clock.After(timeStep):
-			for _, s := range *c.ready.Load() {
-				s.tellTime(now)
+			c.ticked.Add(1)
+			c.ticks.ring()
+			if c.net != nil {
+				c.listen(c.ctx)
 			}
-		case <-c.stop:
+			c.moveTime(now)
+		case <-c.ctx.Done():
 			return
 		}
 	}
 }
 
+// moveTime moves the time of every shard this node leads.
+func (c *Cluster) moveTime(now time.Time) {
+	shards := c.shards.Load()
+	if shards == nil {
+		return
+	}
+	var clocks []confirm.Reading
+	if c.net != nil {
+		now, clocks = c.cfg.Clock.Now(), c.rounds.Clocks()
+	}
+	skewed := false
+	for _, s := range *shards {
+		m, _ := s.lead()
+		if m == nil {
+			continue
+		}
+		if at, agreed := c.shardTime(s, m, now, clocks); agreed {
+			c.tellTime(s, at)
+		} else {
+			skewed = true
+		}
+	}
+	if c.skewed.Swap(skewed) != skewed {
+		if skewed {
+			c.cfg.Logger.Error("clocks disagree: nothing expires until they agree again")
+		} else {
+			c.cfg.Logger.Info("clocks agree again")
+		}
+	}
+}
+
+// fresh is how old a reading of a clock may be. A node is asked every second.
+const fresh = 3 * timeStep
+
+// shardTime returns the median of the clocks of a shard's voters, and false if
+// no majority of them agrees.
+func (c *Cluster) shardTime(s *shard, m *member, now time.Time, clocks []confirm.Reading) (time.Time, bool) {
+	if c.net == nil {
+		return now, true
+	}
+	_, members, err := m.replica.Members()
+	if err != nil {
+		return time.Time{}, false
+	}
+	var others []time.Time
+	voters := 0
+	for i := range members {
+		if !members[i].Voter {
+			continue
+		}
+		voters++
+		node := c.nodeOf(members[i].ID)
+		for _, reading := range clocks {
+			if node != c.cfg.Node && reading.Node == node && reading.Age < fresh {
+				others = append(others, now.Add(reading.Offset))
+			}
+		}
+	}
+	return confirm.Median(now, others, voters)
+}
+
 // tellTime queues a time command and waits for nothing. It tells no time that
 // is not later than the last one, and none while the last is on its way.
-func (s *shard) tellTime(now time.Time) {
+func (c *Cluster) tellTime(s *shard, now time.Time) {
 	ms := now.UnixMilli()
-	if ms <= s.told.Load() || !s.replica.Leads() || !s.telling.CompareAndSwap(false, true) {
+	if ms <= s.told.Load() || !s.telling.CompareAndSwap(false, true) {
 		return
 	}
 	s.told.Store(ms)
-	p := newProposal([]command.Command{{Kind: command.Time, Value: uint64(ms)}})
+	p := c.newProposal([]command.Command{{Kind: command.Time, Value: uint64(ms)}})
 	p.forget = func() { s.telling.Store(false) }
 	if err := s.queue.push(p); err != nil {
 		p.answer() // refused: the next tick tries again

@@ -16,8 +16,13 @@ func (s *shard) write() {
 	var batch, sealed []byte
 	var parts []part
 	for s.queue.await() {
-		if err := s.replica.AwaitRoom(context.Background()); err != nil {
-			s.refuse(err)
+		m, _ := s.lead()
+		if m == nil {
+			s.refuse(errMoved)
+			continue
+		}
+		if err := m.replica.AwaitRoom(context.Background()); err != nil {
+			s.refuse(moved(m, err))
 			continue
 		}
 		batch, parts = s.queue.fill(batch[:0], parts[:0])
@@ -25,8 +30,10 @@ func (s *shard) write() {
 			continue // the last one was withdrawn meanwhile
 		}
 		var err error
-		if sealed, err = s.send(batch, sealed, parts); err != nil {
+		if sealed, err = s.send(m, batch, sealed, parts); err != nil {
 			s.fail(parts, err)
+		} else if s.queue.size() == 0 {
+			m.replica.Nudge() // the others learn of the commit at once
 		}
 		if cap(batch) > 2*cloakroom.MaxEntryBytes {
 			batch, sealed = nil, nil
@@ -38,18 +45,18 @@ func (s *shard) write() {
 // send seals and proposes one entry and hands out its results. It returns the
 // buffer for the next sealed entry: nil after an error, since raft may still
 // hold the one that failed.
-func (s *shard) send(batch, sealed []byte, parts []part) ([]byte, error) {
-	sealed, err := s.cfg.SealBatch(sealed[:0], uint32(s.id), s.generation, batch)
+func (s *shard) send(m *member, batch, sealed []byte, parts []part) ([]byte, error) {
+	sealed, err := s.cfg.SealBatch(sealed[:0], uint32(s.shard), s.generation, batch)
 	if err != nil {
 		return nil, fmt.Errorf("seal batch: %w: %w", cloakroom.ErrUnavailable, err)
 	}
-	index, answer, err := s.replica.Apply(sealed)
+	index, answer, err := m.replica.Apply(sealed)
 	if err != nil {
-		return nil, err
+		return nil, moved(m, err)
 	}
 	results, ok := answer.([]command.Result)
 	if want := items(parts); !ok || len(results) != want {
-		return nil, fmt.Errorf("shard %d answered %d of %d commands: %w", s.id, len(results), want, cloakroom.ErrOutcomeUnknown)
+		return nil, fmt.Errorf("%s answered %d of %d commands: %w", s.id, len(results), want, cloakroom.ErrOutcomeUnknown)
 	}
 	for _, part := range parts {
 		part.p.results = append(part.p.results, results[:part.n]...)

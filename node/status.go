@@ -114,7 +114,7 @@ func (n *Node) groups() groupsStatus {
 	for i := range all.Shards {
 		shard := &all.Shards[i]
 		s.Shards[i] = shardStatus{
-			Shard: i, groupStatus: groupOf(&shard.Status), QueueBytes: shard.QueueBytes,
+			Shard: i, groupStatus: groupOf(&shard.GroupStatus), QueueBytes: shard.QueueBytes,
 			Subjects: shard.Subjects, Erased: shard.Erased,
 		}
 	}

@@ -104,6 +104,15 @@ func (c *Command) Append(dst []byte) []byte {
 	return dst
 }
 
+// KindOf returns the kind of an encoded command without looking at the rest of
+// it, 0 if there is none.
+func KindOf(encoded []byte) Kind {
+	if len(encoded) < 2 || encoded[0] != formatCommand {
+		return 0
+	}
+	return Kind(encoded[1])
+}
+
 // Decode reads one command in format 1 into c, whose Fields it reuses; the
 // records alias b. It accepts exactly what [Command.Append] writes for a
 // well-formed command, so accepted bytes encode to themselves again, and

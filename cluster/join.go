@@ -1,0 +1,220 @@
+package cluster
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"cloakroom"
+	"cloakroom/cluster/directory"
+	"cloakroom/cluster/peer"
+	"cloakroom/cluster/replica"
+	"cloakroom/cluster/wire"
+)
+
+const (
+	// knockTime bounds one call to join: registering takes a few commits.
+	knockTime = 3 * time.Second
+	// shownTime is how long a node waits for its first view before it asks
+	// again to be taken in.
+	shownTime = 3 * time.Second
+	// knockPause lies between two rounds over all seeds.
+	knockPause = 100 * time.Millisecond
+	// pingTime is how long a life that is registered has to say that it lives.
+	pingTime = time.Second
+)
+
+// join has this node taken into the cluster of its seeds and returns when the
+// directory's own view, which is here by then, says so.
+func (c *Cluster) join(ctx context.Context, self replica.Identity) error {
+	mine := func(v *directory.View) bool {
+		n, there := v.Node(c.cfg.Node)
+		return there && n.Life == c.life
+	}
+	for {
+		if err := c.knock(ctx, c.cfg.Network.Seeds, self); err != nil {
+			return err
+		}
+		soon, cancel := context.WithTimeout(ctx, shownTime)
+		err := c.views.await(soon, mine)
+		cancel()
+		if err == nil {
+			return nil
+		}
+		if ctx.Err() != nil {
+			return fmt.Errorf("join: %w", err)
+		}
+	}
+}
+
+// knock asks at each address to be taken in until one does, one refuses, or
+// ctx ends.
+func (c *Cluster) knock(ctx context.Context, addrs []string, self replica.Identity) error {
+	for {
+		var faults []error
+		for _, addr := range addrs {
+			err := c.knockAt(ctx, addr, self)
+			if err == nil || errors.Is(err, cloakroom.ErrConflict) {
+				return err
+			}
+			faults = append(faults, err)
+		}
+		timer := time.NewTimer(knockPause)
+		select {
+		case <-timer.C:
+		case <-ctx.Done():
+			timer.Stop()
+			return errors.Join(append(faults, ctx.Err())...)
+		}
+	}
+}
+
+// knockAt asks one node, and notes in the book whom it names.
+func (c *Cluster) knockAt(ctx context.Context, addr string, self replica.Identity) error {
+	ctx, cancel := context.WithTimeout(ctx, knockTime)
+	defer cancel()
+	req := wire.JoinRequest{Node: c.cfg.Node, Life: c.life, Address: c.net.Addr(), Zone: c.cfg.Network.Zone,
+		Replica: wire.Identity{ID: self.ID, Address: self.Addr}}
+	body, who, err := c.net.CallAt(ctx, addr, uint8(wire.Join), req.Append(nil))
+	if err != nil {
+		return fmt.Errorf("join at %s: %w", addr, err)
+	}
+	var reply wire.JoinReply
+	if err := reply.Decode(body); err != nil {
+		return fmt.Errorf("join at %s: %w", addr, err)
+	}
+	if err := reply.Code.Err(); err != nil {
+		return fmt.Errorf("join at %s: %w: %s", who.Node, err, reply.Text)
+	}
+	if reply.Generation != c.desk.generation {
+		return fmt.Errorf("join at %s: %w: the directory is of generation %d", who.Node, cloakroom.ErrConflict, reply.Generation)
+	}
+	c.net.book.Store(&book{members: reply.Members})
+	c.net.Review()
+	return nil
+}
+
+// serveJoin takes a node into the cluster.
+func (c *Cluster) serveJoin(ctx context.Context, from peer.Peer, body []byte) ([]byte, error) {
+	var req wire.JoinRequest
+	if err := req.Decode(body); err != nil {
+		return nil, err
+	}
+	ctx, cancel := early(ctx)
+	defer cancel()
+	reply := wire.JoinReply{Generation: c.desk.generation}
+	err := c.welcome(ctx, from, &req)
+	if err != nil {
+		reply.Text = err.Error()
+	} else {
+		reply.Members = c.directoryVoters()
+	}
+	reply.Code = wire.CodeOf(err)
+	return reply.Append(nil), nil
+}
+
+// welcome registers a node and the replica of the directory that it brings.
+// All of it can be asked again.
+func (c *Cluster) welcome(ctx context.Context, from peer.Peer, req *wire.JoinRequest) error {
+	switch {
+	case from.Node != req.Node || from.Life != req.Life:
+		return fmt.Errorf("the request names another node than the certificate: %w", cloakroom.ErrMalformed)
+	case req.Node == c.cfg.Node:
+		return fmt.Errorf("%s lives here: %w", req.Node, cloakroom.ErrConflict)
+	case c.Directory().Epoch == 0:
+		return cloakroom.ErrStarting
+	}
+	if err := c.repeat(ctx, func() (*directory.Command, error) { return c.register(ctx, req) }); err != nil {
+		return fmt.Errorf("register node: %w", err)
+	}
+	if err := c.repeat(ctx, func() (*directory.Command, error) { return c.enlist(req) }); err != nil {
+		return fmt.Errorf("register directory replica: %w", err)
+	}
+	return nil
+}
+
+// maxRepeats bounds how often a change that met a conflict is made up anew.
+const maxRepeats = 8
+
+// repeat carries out the commands that next makes up from the newest view,
+// until it makes up none. A conflict is another chance: the view was old.
+func (c *Cluster) repeat(ctx context.Context, next func() (*directory.Command, error)) error {
+	var last error
+	for range maxRepeats {
+		cmd, err := next()
+		if cmd == nil || err != nil {
+			return err
+		}
+		result, err := c.ProposeDirectory(ctx, cmd)
+		if err != nil {
+			return err
+		}
+		if last = result.Err(); last != nil && !errors.Is(last, cloakroom.ErrConflict) {
+			return fmt.Errorf("%v: %w", last, cloakroom.ErrConflict)
+		}
+	}
+	return fmt.Errorf("%w: %v", cloakroom.ErrUnavailable, last)
+}
+
+// register returns the next command that registers a node, nil if it is
+// registered. The life that holds the name keeps it as long as it answers.
+func (c *Cluster) register(ctx context.Context, req *wire.JoinRequest) (*directory.Command, error) {
+	info, there := c.Directory().Node(req.Node)
+	if there && info.Life == req.Life {
+		return nil, nil
+	}
+	if there && c.answers(ctx, &info) {
+		return nil, fmt.Errorf("a node called %s lives at %s: %w", info.Name, info.Address, cloakroom.ErrConflict)
+	}
+	return &directory.Command{PutNode: &directory.PutNode{Replaces: info.Life,
+		Node: directory.NodeInfo{Name: req.Node, Life: req.Life, Address: req.Address, Zone: req.Zone}}}, nil
+}
+
+// answers reports whether a registered life of a node answers.
+func (c *Cluster) answers(ctx context.Context, info *directory.NodeInfo) bool {
+	if info.Address == "" {
+		return false
+	}
+	ctx, cancel := context.WithTimeout(ctx, pingTime)
+	defer cancel()
+	body, _, err := c.net.CallAt(ctx, info.Address, uint8(wire.Ping), (&wire.PingRequest{}).Append(nil))
+	var reply wire.PingReply
+	return err == nil && reply.Decode(body) == nil && reply.Node == info.Name && reply.Life == info.Life
+}
+
+// enlist returns the next command that makes req's directory replica the one
+// of its node, nil if it is.
+func (c *Cluster) enlist(req *wire.JoinRequest) (*directory.Command, error) {
+	view := c.Directory()
+	if _, r, there := view.Replica(req.Replica.ID); there && r.State == directory.Leaving {
+		return nil, fmt.Errorf("that replica has left: %w", cloakroom.ErrConflict)
+	}
+	for _, r := range view.Directory.Replicas {
+		switch {
+		case r.Node != req.Node || r.State == directory.Leaving:
+		case r.ID == req.Replica.ID:
+			return nil, nil
+		default: // of a life or a replica that is over
+			return &directory.Command{SetReplica: &directory.SetReplica{
+				Group: directory.DirectoryGroup, ID: r.ID, State: directory.Leaving}}, nil
+		}
+	}
+	return &directory.Command{AddReplica: &directory.AddReplica{Group: directory.DirectoryGroup, Seen: view.Epoch,
+		Replica: directory.ReplicaInfo{ID: req.Replica.ID, Address: req.Replica.Address,
+			Node: req.Node, Life: req.Life, State: directory.Preparing}}}, nil
+}
+
+// directoryVoters lists the living voters of the directory, for the book of
+// another node.
+func (c *Cluster) directoryVoters() []wire.Member {
+	view := c.Directory()
+	var members []wire.Member
+	for i := range view.Directory.Replicas {
+		r := &view.Directory.Replicas[i]
+		if n, there := view.Node(r.Node); there && n.Life == r.Life && r.State == directory.Voter && len(members) < wire.MaxMembers {
+			members = append(members, wire.Member{ID: r.ID, Address: r.Address, Node: n.Name, Life: n.Life, NodeAddress: n.Address})
+		}
+	}
+	return members
+}

@@ -1,0 +1,165 @@
+package cluster
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"cloakroom"
+	"cloakroom/cluster/directory"
+	"cloakroom/cluster/replica"
+)
+
+// keeping is what looking after this node's replica of a group remembers.
+type keeping struct {
+	c *Cluster
+	g *group
+
+	known  string // the replica that the directory was last seen to list
+	silent int    // ticks in a row without a leader of the directory in sight
+	last   int64  // the tick counted last
+}
+
+// keep brings this node's replica to what the directory says and returns when
+// to look again.
+func (k *keeping) keep(ctx context.Context) time.Duration {
+	c, g := k.c, k.g
+	if c.net == nil {
+		return whenever // alone: nothing ever changes
+	}
+	m := g.member.Load()
+	want, listed := c.wanted(g, m)
+	switch {
+	case m == nil && want == nil:
+		return whenever
+	case m == nil:
+		return k.start(*want)
+	case listed:
+		k.known = m.self.ID
+	}
+	switch {
+	case !m.serves():
+		return k.replace(ctx, m)
+	case k.known == m.self.ID && !listed, want != nil && want.ID != m.self.ID:
+		c.retire(g) // dropped
+		return atOnce
+	case g.id == directory.DirectoryGroup:
+		return k.seek(ctx, m)
+	}
+	return whenever
+}
+
+// wanted returns the replica of g that this life of the node should have, nil
+// if none, and whether the directory lists m in any state.
+func (c *Cluster) wanted(g *group, m *member) (want *directory.ReplicaInfo, listed bool) {
+	info, _ := c.Directory().Group(g.id)
+	for i := range info.Replicas {
+		r := &info.Replicas[i]
+		if m != nil && r.ID == m.self.ID {
+			listed = true
+		}
+		if r.Node == c.cfg.Node && r.Life == c.life && r.State != directory.Leaving {
+			want = r
+		}
+	}
+	return want, listed
+}
+
+// start starts the replica that the directory wants here.
+func (k *keeping) start(want directory.ReplicaInfo) time.Duration {
+	m, err := k.c.startMember(k.g, replica.Identity{ID: want.ID, Addr: want.Address}, false)
+	if err != nil {
+		k.c.trouble(k.g, "replica not started", err)
+		return whenever
+	}
+	k.known = want.ID
+	k.c.seat(k.g, m)
+	return atOnce
+}
+
+// replace sees to it that a parked replica leaves and makes room for a new
+// one. The last voter stays as it is: it has nobody to catch up from.
+func (k *keeping) replace(ctx context.Context, m *member) time.Duration {
+	if k.g.id == directory.DirectoryGroup {
+		return k.rejoin(ctx)
+	}
+	err := k.c.step(ctx, &directory.Command{SetReplica: &directory.SetReplica{
+		Group: k.g.id, ID: m.self.ID, State: directory.Leaving}})
+	if err != nil && !errors.Is(err, cloakroom.ErrNotFound) {
+		k.c.trouble(k.g, "parked replica stays", err)
+		return whenever
+	}
+	k.c.retire(k.g)
+	return atOnce
+}
+
+// rejoin replaces a parked replica of the directory. Its node sees no new view
+// until then, so it draws the identity itself and knocks like a new node.
+func (k *keeping) rejoin(ctx context.Context) time.Duration {
+	if len(k.c.others()) == 0 {
+		return whenever
+	}
+	self, err := newIdentity(k.c.cfg.Rand)
+	if err != nil {
+		k.c.trouble(k.g, "replica not replaced", err)
+		return whenever
+	}
+	k.c.retire(k.g)
+	m, err := k.c.startMember(k.g, self, false)
+	if err != nil {
+		k.c.trouble(k.g, "replica not replaced", err)
+		return whenever
+	}
+	k.c.seat(k.g, m)
+	k.visit(ctx, self)
+	return whenever
+}
+
+// maxSilence is how many ticks the directory may be without a leader in sight
+// before its whereabouts are asked for.
+const maxSilence = 3
+
+// seek looks for the leader of the directory where the own view may be too
+// old to let it in: it came back with a life this node has not heard of.
+func (k *keeping) seek(ctx context.Context, m *member) time.Duration {
+	tick := k.c.ticked.Load()
+	if tick == k.last {
+		return whenever
+	}
+	k.last = tick
+	if _, known := m.replica.Leader(); known {
+		k.silent = 0
+		return whenever
+	}
+	if k.silent++; k.silent >= maxSilence {
+		k.silent = 0
+		k.visit(ctx, m.self)
+	}
+	return whenever
+}
+
+// visit knocks once at every other node that holds a voter of the directory,
+// until one answers.
+func (k *keeping) visit(ctx context.Context, self replica.Identity) {
+	for _, addr := range k.c.others() {
+		err := k.c.knockAt(ctx, addr, self)
+		if err == nil {
+			return
+		}
+		if ctx.Err() == nil {
+			k.c.trouble(k.g, "directory not found", err)
+		}
+	}
+}
+
+// others returns the addresses of the nodes with a voter of the directory, but
+// for this one.
+func (c *Cluster) others() []string {
+	var addrs []string
+	for _, m := range c.directoryVoters() {
+		if m.Node != c.cfg.Node {
+			addrs = append(addrs, m.NodeAddress)
+		}
+	}
+	return addrs
+}

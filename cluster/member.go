@@ -1,0 +1,124 @@
+package cluster
+
+import (
+	"fmt"
+	"io"
+	"sync/atomic"
+
+	"cloakroom/cluster/directory"
+	"cloakroom/cluster/replica"
+)
+
+// member is one life of a local replica, with its state. What finds it in its
+// group under Cluster.reading may use the state until it gives that up.
+type member struct {
+	self    replica.Identity
+	replica *replica.Replica
+	machine Machine   // of a shard; nil for the directory
+	state   io.Closer // gives the state's memory back; nil: nothing to give
+	stream  io.Closer // nil: reaches nobody
+
+	voters atomic.Pointer[electorate] // of its group while it leads
+}
+
+// startMember starts a replica. It founds its group, or waits to be contacted
+// by the group's leader. It is not put into the group yet.
+func (c *Cluster) startMember(g *group, self replica.Identity, found bool) (*member, error) {
+	m := &member{self: self}
+	machine, err := c.machineFor(g, m)
+	if err != nil {
+		return nil, fmt.Errorf("make state of %s: %w", g.id, err)
+	}
+	conf := replica.Config{
+		Group: g.id.String(), Generation: g.generation, Identity: self, Found: found, Machine: machine,
+		MapLog: c.cfg.MapLog, UnmapLog: c.cfg.UnmapLog, LogBudget: c.cfg.LogBudget, Logger: c.cfg.Logger,
+		SealSnapshot: c.cfg.SealSnapshot, OpenSnapshot: c.cfg.OpenSnapshot, SnapshotSize: c.cfg.SnapshotSize,
+	}
+	if g.id == directory.DirectoryGroup {
+		conf.LogBudget = c.cfg.DirectoryLogBudget
+	}
+	if err := c.connect(g, m, &conf); err != nil {
+		m.release()
+		return nil, err
+	}
+	if m.replica, err = replica.New(conf); err != nil {
+		m.release()
+		return nil, err
+	}
+	return m, nil
+}
+
+// serves reports whether the replica is in service: not parked, not closed.
+func (m *member) serves() bool {
+	_, _, err := m.replica.Members()
+	return err == nil
+}
+
+// connect gives a replica its way to the others, if there are any.
+func (c *Cluster) connect(g *group, m *member, conf *replica.Config) error {
+	if c.net == nil {
+		return nil
+	}
+	stream, err := c.net.stream(g, m.self)
+	if err != nil {
+		return fmt.Errorf("open stream of %s: %w", g.id, err)
+	}
+	m.stream, conf.Stream = stream, stream
+	return nil
+}
+
+// machineFor makes the state machine of a member.
+func (c *Cluster) machineFor(g *group, m *member) (replica.Machine, error) {
+	shard, ok := g.id.Shard()
+	if !ok {
+		return &directoryMachine{Machine: directory.New(), publish: c.publish}, nil
+	}
+	machine, err := c.cfg.Machine(shard)
+	if err != nil {
+		return nil, err
+	}
+	m.machine = machine
+	m.state, _ = machine.(io.Closer)
+	return &sealedMachine{Machine: machine, open: c.cfg.OpenBatch, group: uint32(shard), generation: g.generation}, nil
+}
+
+// release gives back what a member holds beside its replica.
+func (m *member) release() error {
+	var faults []error
+	for _, part := range []io.Closer{m.stream, m.state} {
+		if part != nil {
+			faults = append(faults, part.Close())
+		}
+	}
+	for _, err := range faults {
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// seat makes m the group's member.
+func (c *Cluster) seat(g *group, m *member) {
+	g.member.Store(m)
+	g.changed.ring()
+}
+
+// retire takes the member out of its group, waits for its readers, stops it
+// and gives back what it held.
+func (c *Cluster) retire(g *group) {
+	c.reading.Lock()
+	m := g.member.Swap(nil)
+	c.reading.Unlock()
+	if m == nil {
+		return
+	}
+	g.changed.ring()
+	err := m.replica.Close()
+	if other := m.release(); err == nil {
+		err = other
+	}
+	if err != nil {
+		c.cfg.Logger.Warn("replica did not close", "group", g.id.String(), "error", err)
+	}
+}

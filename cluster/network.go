@@ -1,0 +1,192 @@
+package cluster
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"sync/atomic"
+	"time"
+
+	"cloakroom"
+	"cloakroom/cluster/confirm"
+	"cloakroom/cluster/directory"
+	"cloakroom/cluster/peer"
+	"cloakroom/cluster/replica"
+	"cloakroom/cluster/wire"
+)
+
+// Network is a node's place among others.
+type Network struct {
+	Listen    string   // host:port of the cluster port
+	Advertise string   // what others dial; default: what Listen came to
+	Zone      string   // what fails together with this node; may be empty
+	Seeds     []string // addresses of nodes to join; none: found a new cluster
+
+	Certificate tls.Certificate // of this node
+	Roots       *x509.CertPool  // the cluster's CA
+	Carrier     peer.Carrier    // default: TCP
+}
+
+// check returns the faults of a network.
+func (n *Network) check() []error {
+	var faults []error
+	if n.Listen == "" {
+		faults = append(faults, errors.New("cluster: Network.Listen is missing"))
+	}
+	if len(n.Certificate.Certificate) == 0 || n.Roots == nil {
+		faults = append(faults, errors.New("cluster: Network.Certificate and Network.Roots are needed"))
+	}
+	return faults
+}
+
+// network is the cluster port and who is behind which name.
+type network struct {
+	*peer.Port
+	c    *Cluster
+	book atomic.Pointer[book]
+}
+
+// book is who the voters of the directory are, as another node told it. It
+// serves where the directory itself can't yet: before the first view, and for
+// a replica that has lost sight of its leader.
+type book struct{ members []wire.Member }
+
+// openNetwork opens the port. Calls are answered from now on.
+func (c *Cluster) openNetwork() error {
+	n := &network{c: c}
+	n.book.Store(&book{})
+	rounds, err := confirm.New(confirm.Config{Ask: c.askToConfirm, Led: c.led, Here: c.inTerm, Now: c.cfg.Clock.Now})
+	if err != nil {
+		return err
+	}
+	conf := c.cfg.Network
+	port, err := peer.Open(peer.Config{
+		Cluster: [16]byte(c.cfg.ClusterID), Node: c.cfg.Node, Life: c.life,
+		Certificate: conf.Certificate, Roots: conf.Roots,
+		Listen: conf.Listen, Advertise: conf.Advertise, Carrier: conf.Carrier,
+		Now: c.cfg.Clock.Now, Logger: c.cfg.Logger,
+		Resolve: n.resolve, Admit: n.admit, Handle: c.handle,
+		Guests: []uint8{uint8(wire.Join), uint8(wire.Ping)},
+	})
+	if err != nil {
+		rounds.Close()
+		return fmt.Errorf("open cluster port: %w", err)
+	}
+	n.Port = port
+	c.net, c.rounds = n, rounds
+	close(c.open)
+	return nil
+}
+
+// errStranger refuses a node that the directory does not know with that life.
+var errStranger = fmt.Errorf("not a node of this cluster: %w", cloakroom.ErrDenied)
+
+// resolve says where a node is, and which of its lives.
+func (n *network) resolve(node string) (addr, life string, ok bool) {
+	if info, there := n.c.Directory().Node(node); there {
+		return info.Address, info.Life, true
+	}
+	for _, m := range n.book.Load().members {
+		if m.Node == node {
+			return m.NodeAddress, m.Life, true
+		}
+	}
+	return "", "", false
+}
+
+// admit says why a caller is not a node of the cluster.
+func (n *network) admit(node, life string) error {
+	if info, there := n.c.Directory().Node(node); there && info.Life == life {
+		return nil
+	}
+	for _, m := range n.book.Load().members {
+		if m.Node == node && m.Life == life {
+			return nil
+		}
+	}
+	return errStranger
+}
+
+// locate finds a replica of a group by its virtual address. One of a life
+// that is over is nowhere.
+func (n *network) locate(g directory.GroupID, addr string) (node, at, id string, ok bool) {
+	view := n.c.Directory()
+	if group, r, there := view.ReplicaAt(addr); there {
+		info, known := view.Node(r.Node)
+		return r.Node, info.Address, r.ID, known && group == g && info.Life == r.Life
+	}
+	if g == directory.DirectoryGroup {
+		for _, m := range n.book.Load().members {
+			if m.Address == addr {
+				return m.Node, m.NodeAddress, m.ID, true
+			}
+		}
+	}
+	return "", "", "", false
+}
+
+// stream opens the stream layer of a replica.
+func (n *network) stream(g *group, self replica.Identity) (*peer.Stream, error) {
+	return n.Stream(peer.StreamConfig{
+		Group: uint32(g.id), Generation: g.generation, Replica: self.ID, Address: self.Addr,
+		Locate: func(addr string) (node, at, id string, ok bool) { return n.locate(g.id, addr) },
+	})
+}
+
+// ask calls a node and decodes its answer.
+func (n *network) ask(ctx context.Context, node string, method wire.Method, request []byte, reply interface{ Decode([]byte) error }) error {
+	body, err := n.Call(ctx, node, uint8(method), request)
+	if err == nil {
+		if err = reply.Decode(body); err != nil {
+			err = fmt.Errorf("%w: bad answer: %v", cloakroom.ErrOutcomeUnknown, err)
+		}
+	}
+	if err != nil {
+		return fmt.Errorf("ask %s to %s: %w", node, method, err)
+	}
+	return nil
+}
+
+// elsewhere turns an error after which nothing was done into errMoved, so that
+// another node is asked.
+func elsewhere(err error) error {
+	if errors.Is(err, cloakroom.ErrOutcomeUnknown) {
+		return err
+	}
+	for _, nothingDone := range []error{cloakroom.ErrUnavailable, cloakroom.ErrStarting, cloakroom.ErrDenied} {
+		if errors.Is(err, nothingDone) {
+			return fmt.Errorf("%w: %w", errMoved, err)
+		}
+	}
+	return err
+}
+
+// nodeOf returns the node on which a replica lives, "" if unknown.
+func (c *Cluster) nodeOf(id string) string {
+	if _, r, there := c.Directory().Replica(id); there {
+		return r.Node
+	}
+	if c.net != nil {
+		for _, m := range c.net.book.Load().members {
+			if m.ID == id {
+				return m.Node
+			}
+		}
+	}
+	return ""
+}
+
+// margin is what an answer gets to travel back before the asker's deadline.
+const margin = 10 * time.Millisecond
+
+// early is ctx with a deadline a little before its own: an answer that comes
+// too late is an unknown outcome, one that says "not in time" is not.
+func early(ctx context.Context) (context.Context, context.CancelFunc) {
+	at, limited := ctx.Deadline()
+	if !limited {
+		return context.WithCancel(ctx)
+	}
+	return context.WithDeadline(ctx, at.Add(-margin))
+}

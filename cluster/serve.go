@@ -1,0 +1,150 @@
+package cluster
+
+import (
+	"context"
+	"fmt"
+
+	"cloakroom"
+	"cloakroom/cluster/directory"
+	"cloakroom/cluster/peer"
+	"cloakroom/cluster/wire"
+)
+
+// handle answers a call of another node. What can be said in a reply is said
+// there; an error is only for a call that can't be read.
+func (c *Cluster) handle(ctx context.Context, from peer.Peer, method uint8, body []byte) ([]byte, error) {
+	select {
+	case <-c.open:
+	case <-ctx.Done():
+		return nil, cloakroom.ErrStarting
+	}
+	switch m := wire.Method(method); m {
+	case wire.Join:
+		return c.serveJoin(ctx, from, body)
+	case wire.Propose:
+		return c.servePropose(ctx, body)
+	case wire.Change:
+		return c.serveChange(ctx, body)
+	case wire.Read:
+		return c.serveRead(ctx, body)
+	case wire.Confirm:
+		return c.serveConfirm(body)
+	case wire.Progress:
+		return c.serveProgress(body)
+	case wire.Ping:
+		return (&wire.PingReply{Node: c.cfg.Node, Life: c.life}).Append(nil), nil
+	default:
+		return nil, fmt.Errorf("%s: %w", m, cloakroom.ErrMalformed)
+	}
+}
+
+// leaderHint returns the replica ID of a group's leader, "" if unknown.
+func (g *group) leaderHint() string {
+	id, _ := g.leader()
+	return id.ID
+}
+
+// servePropose carries out the commands of another node, if this one leads.
+func (c *Cluster) servePropose(ctx context.Context, body []byte) ([]byte, error) {
+	var req wire.ProposeRequest
+	if err := req.Decode(body); err != nil {
+		return nil, err
+	}
+	reply := wire.ProposeReply{}
+	s, err := c.shardOf(directory.GroupID(req.Group), req.Generation)
+	if err == nil {
+		ctx, cancel := early(ctx)
+		defer cancel()
+		p := c.blank()
+		defer c.recycle(p)
+		p.take(req.Items, req.Ends(p.ends))
+		if err = c.proposeHere(ctx, s, p); err == nil {
+			reply.Index, reply.Results = p.index, p.results
+		} else {
+			reply.Hint = s.leaderHint()
+		}
+	}
+	reply.Code = wire.CodeOf(err)
+	return reply.Append(nil), nil
+}
+
+// shardOf returns the shard of a group of that generation.
+func (c *Cluster) shardOf(g directory.GroupID, generation uint32) (*shard, error) {
+	id, ok := g.Shard()
+	if !ok {
+		return nil, cloakroom.ErrMalformed
+	}
+	shards := c.shards.Load()
+	switch {
+	case shards == nil:
+		return nil, cloakroom.ErrStarting
+	case int(id) >= len(*shards):
+		return nil, fmt.Errorf("no %s: %w", g, cloakroom.ErrMalformed)
+	case (*shards)[id].generation != generation:
+		return nil, fmt.Errorf("%s is of another generation: %w", g, cloakroom.ErrUnavailable)
+	}
+	return (*shards)[id], nil
+}
+
+// proposeThere sends p to a node that may lead its shard.
+func (c *Cluster) proposeThere(ctx context.Context, node string, s *shard, p *proposal) (string, error) {
+	req := wire.ProposeRequest{Group: uint32(s.id), Generation: s.generation, Count: len(p.ends), Items: p.items}
+	p.renew()
+	reply := wire.ProposeReply{Results: p.results}
+	if err := c.net.ask(ctx, node, wire.Propose, req.Append(nil), &reply); err != nil {
+		return "", elsewhere(err)
+	}
+	if reply.Code != wire.OK {
+		return c.nodeOf(reply.Hint), elsewhere(reply.Code.Err())
+	}
+	if len(reply.Results) != len(p.ends) {
+		return "", fmt.Errorf("%s answered %d of %d commands: %w", node, len(reply.Results), len(p.ends), cloakroom.ErrOutcomeUnknown)
+	}
+	p.index, p.results = reply.Index, reply.Results
+	return "", nil
+}
+
+// serveConfirm says for each question whether that very replica lives here, in
+// service, and has seen no later term.
+func (c *Cluster) serveConfirm(body []byte) ([]byte, error) {
+	questions, err := wire.OpenConfirm(body)
+	if err != nil {
+		return nil, err
+	}
+	free, limit := c.cfg.RecordMemory()
+	reply := wire.ConfirmReply{Yes: make([]bool, 0, questions.Len()), Free: max(free, 0), Limit: max(limit, 0)}
+	for q, more := questions.Next(); more; q, more = questions.Next() {
+		reply.Yes = append(reply.Yes, c.stillIn(q.Group, q.Replica, q.Term))
+	}
+	reply.Now = c.cfg.Clock.Now().UnixMilli()
+	return reply.Append(nil), nil
+}
+
+// serveProgress says how far a replica has come.
+func (c *Cluster) serveProgress(body []byte) ([]byte, error) {
+	var req wire.ProgressRequest
+	if err := req.Decode(body); err != nil {
+		return nil, err
+	}
+	reply := wire.ProgressReply{Code: wire.Unavailable}
+	if g := c.group(directory.GroupID(req.Group)); g != nil {
+		if m := g.member.Load(); m != nil && m.self.ID == req.Replica && m.serves() {
+			p := m.replica.Progress()
+			reply = wire.ProgressReply{Code: wire.OK, Term: p.Term, Last: p.Last, Commit: p.Commit, Applied: p.Applied}
+		}
+	}
+	return reply.Append(nil), nil
+}
+
+// group returns a group by its number, nil if it is not known here yet.
+func (c *Cluster) group(id directory.GroupID) *group {
+	shard, ok := id.Shard()
+	if !ok {
+		return &c.desk.group
+	}
+	shards := c.shards.Load()
+	if shards == nil || int(shard) >= len(*shards) {
+		return nil
+	}
+	return &(*shards)[shard].group
+}

@@ -1,0 +1,87 @@
+package cluster
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"sync"
+	"sync/atomic"
+
+	"cloakroom"
+	"cloakroom/cluster/directory"
+	"cloakroom/cluster/replica"
+)
+
+// views is the newest view of the directory that this node has seen. A
+// replica of the directory that is made anew and catches up goes through older
+// ones; they are not shown.
+type views struct {
+	now     atomic.Pointer[directory.View] // never nil
+	changed bell
+
+	mu sync.Mutex // publish: two lives of the directory may overlap
+}
+
+func newViews() *views {
+	v := &views{}
+	v.now.Store(directory.New().Load())
+	return v
+}
+
+// publish shows a view if it is newer.
+func (v *views) publish(view *directory.View) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if view.Epoch > v.now.Load().Epoch {
+		v.now.Store(view)
+		v.changed.ring()
+	}
+}
+
+// await waits until a view is fine.
+func (v *views) await(ctx context.Context, fine func(*directory.View) bool) error {
+	for {
+		ring := v.changed.wait()
+		if fine(v.now.Load()) {
+			return nil
+		}
+		select {
+		case <-ring:
+		case <-ctx.Done():
+			return fmt.Errorf("wait for the directory: %w", ctx.Err())
+		}
+	}
+}
+
+// publish shows a view of the directory.
+func (c *Cluster) publish(view *directory.View) { c.views.publish(view) }
+
+// Directory returns the newest view of the directory. It is immutable.
+func (c *Cluster) Directory() *directory.View { return c.views.now.Load() }
+
+// ShardOf returns the shard that owns slot.
+func (c *Cluster) ShardOf(slot cloakroom.Slot) cloakroom.ShardID {
+	return c.Directory().ShardOf(slot)
+}
+
+// directoryMachine fits the directory to a replica.
+type directoryMachine struct {
+	*directory.Machine
+	publish func(*directory.View)
+}
+
+func (m *directoryMachine) Apply(index uint64, data []byte) (any, error) {
+	result := m.Machine.Apply(index, data)
+	m.publish(m.Load())
+	return result, nil
+}
+
+func (m *directoryMachine) Snapshot() (replica.View, error) { return m.Machine.Snapshot(), nil }
+
+func (m *directoryMachine) Restore(r io.Reader) error {
+	if err := m.Machine.Restore(r); err != nil {
+		return err
+	}
+	m.publish(m.Load())
+	return nil
+}
