@@ -53,14 +53,20 @@ func (p *Port) receive(l *link) {
 	ctx, cancel := context.WithTimeout(l.ctx, p.cfg.Handshake)
 	inTime := context.AfterFunc(ctx, func() { l.cut(refusedSlow) })
 	err := p.welcome(ctx, l)
+	if err != nil {
+		l.farewell()
+	}
 	p.shaken(l)
-	if !inTime() && err == nil {
+	if !inTime() && (err == nil || errors.Is(err, refusedGone)) {
 		err = refusedSlow
 	}
 	cancel()
 	if err != nil {
 		l.cut(err)
-		p.turnedAway(l, l.why(err))
+		if errors.Is(err, refusedGone) || errors.Is(err, refusedSlow) {
+			err = l.why(err) // it was cut for another reason, perhaps
+		}
+		p.turnedAway(l, err)
 		return
 	}
 	switch l.kind {
@@ -68,6 +74,15 @@ func (p *Port) receive(l *link) {
 		p.deliver(l)
 	default:
 		p.serve(l)
+	}
+}
+
+// farewell lets a peer that is turned away read why: a connection that is
+// closed while something of the peer's was not read is reset, and what was
+// written last is lost. The time of the handshake goes on.
+func (l *link) farewell() {
+	if half, ok := l.raw.Conn.(interface{ CloseWrite() error }); ok && half.CloseWrite() == nil {
+		io.CopyN(io.Discard, l.raw, 64<<10)
 	}
 }
 

@@ -1,4 +1,4 @@
-package peer_test
+package peer
 
 import (
 	"context"
@@ -7,8 +7,6 @@ import (
 	"syscall"
 	"testing"
 	"time"
-
-	"cloakroom/cluster/peer"
 )
 
 func cpuTime() time.Duration {
@@ -55,11 +53,11 @@ func BenchmarkStream(b *testing.B) {
 	r := newRig(b, nil)
 	pa, pb := r.start("a"), r.start("b")
 	locate := func(addr string) (string, string, string, bool) { return "b", pb.Addr(), "rb", true }
-	sa, err := pa.Stream(peer.StreamConfig{Group: 1, Generation: 1, Replica: "ra", Address: "va", Locate: locate})
+	sa, err := pa.Stream(StreamConfig{Group: 1, Generation: 1, Replica: "ra", Address: "va", Locate: locate})
 	if err != nil {
 		b.Fatal(err)
 	}
-	sb, err := pb.Stream(peer.StreamConfig{Group: 1, Generation: 1, Replica: "rb", Address: "vb", Locate: locate})
+	sb, err := pb.Stream(StreamConfig{Group: 1, Generation: 1, Replica: "rb", Address: "vb", Locate: locate})
 	if err != nil {
 		b.Fatal(err)
 	}

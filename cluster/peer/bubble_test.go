@@ -1,4 +1,4 @@
-package peer_test
+package peer
 
 import (
 	"bytes"
@@ -6,7 +6,6 @@ import (
 	"testing/synctest"
 	"time"
 
-	"cloakroom/cluster/peer"
 	"cloakroom/cluster/peer/peertest"
 )
 
@@ -21,8 +20,8 @@ func TestWorksInABubble(t *testing.T) {
 			t.Fatal("echo of", len(got), "bytes:", err)
 		}
 		locate := func(addr string) (string, string, string, bool) { return "b", b.Addr(), "rb", addr == "vb" }
-		sa, _ := a.Stream(peer.StreamConfig{Group: 1, Generation: 1, Replica: "ra", Address: "va", Locate: locate})
-		sb, _ := b.Stream(peer.StreamConfig{Group: 1, Generation: 1, Replica: "rb", Address: "vb", Locate: locate})
+		sa, _ := a.Stream(StreamConfig{Group: 1, Generation: 1, Replica: "ra", Address: "va", Locate: locate})
+		sb, _ := b.Stream(StreamConfig{Group: 1, Generation: 1, Replica: "rb", Address: "vb", Locate: locate})
 		out, err := sa.Dial("vb", time.Second)
 		if err != nil {
 			t.Fatal(err)

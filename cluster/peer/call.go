@@ -21,6 +21,8 @@ func (p *Port) Call(ctx context.Context, node string, method uint8, body []byte)
 	if len(body) > MaxMessage {
 		return nil, fmt.Errorf("call node %q: %w", node, cloakroom.ErrTooLarge)
 	}
+	ctx, cancel := bounded(ctx)
+	defer cancel()
 	for again := false; ; again = true {
 		c, err := p.reach(ctx, node)
 		if err != nil {
@@ -43,6 +45,8 @@ func (p *Port) CallAt(ctx context.Context, addr string, method uint8, body []byt
 	if len(body) > MaxMessage {
 		return nil, Peer{}, fmt.Errorf("call %s: %w", addr, cloakroom.ErrTooLarge)
 	}
+	ctx, cancel := bounded(ctx)
+	defer cancel()
 	l, err := p.dial(ctx, addr, hello{kind: guest})
 	if err != nil {
 		return nil, Peer{}, fmt.Errorf("call %s: %w", addr, err)
@@ -57,6 +61,14 @@ func (p *Port) CallAt(ctx context.Context, addr string, method uint8, body []byt
 		return nil, l.peer, fmt.Errorf("call %s: %w", addr, err)
 	}
 	return answer, l.peer, nil
+}
+
+// bounded gives a call that has no deadline one.
+func bounded(ctx context.Context) (context.Context, context.CancelFunc) {
+	if _, has := ctx.Deadline(); has {
+		return ctx, func() {}
+	}
+	return context.WithTimeout(ctx, MaxCall)
 }
 
 var (
@@ -142,10 +154,10 @@ func (c *caller) call(ctx context.Context, method uint8, body []byte) ([]byte, e
 	}
 	select {
 	case c.slots <- struct{}{}: // given back with the answer, whoever waits for it
-	case <-ctx.Done():
-		return nil, late(ctx)
-	case <-c.link.ctx.Done():
-		return nil, c.lost(false)
+	default:
+		if err := c.queue(ctx); err != nil {
+			return nil, err
+		}
 	}
 	q, err := c.ask(ctx, method, body)
 	if err != nil {
@@ -163,6 +175,18 @@ func (c *caller) call(ctx context.Context, method uint8, body []byte) ([]byte, e
 	answer, err := q.body, q.err
 	c.recycle(q)
 	return answer, err
+}
+
+// queue waits for a slot. Nothing was sent so far.
+func (c *caller) queue(ctx context.Context) error {
+	select {
+	case c.slots <- struct{}{}:
+		return nil
+	case <-ctx.Done():
+		return late(ctx)
+	case <-c.link.ctx.Done():
+		return c.lost(false)
+	}
 }
 
 // late is the error of a call whose time was over before anything was sent.
@@ -199,7 +223,7 @@ func (c *caller) ask(ctx context.Context, method uint8, body []byte) (*call, err
 	c.waiting[q.id] = q
 	c.owed += q.weight
 	q.batch, q.at = c.out.add(f, body)
-	c.out.flush(c.owed <= writeHere) // unlocks
+	c.out.flush(c.owed <= writeHere, len(c.waiting) > 1) // unlocks
 	return q, nil
 }
 
@@ -307,7 +331,7 @@ func (c *caller) tick() error {
 	switch c.quiet++; c.quiet {
 	case ticks / 3:
 		c.out.add(frame{kind: ping}, nil)
-		c.out.flush(false) // unlocks
+		c.out.flush(false, false) // unlocks
 	case ticks:
 		c.out.mu.Unlock()
 		return errSilent

@@ -129,7 +129,7 @@ func (c *Config) millis(ctx context.Context) uint32 {
 	if !ok {
 		return most
 	}
-	left := at.Sub(c.Clock()).Milliseconds() + 1
+	left := (at.Sub(c.Clock()) + time.Millisecond - 1).Milliseconds()
 	if left < 1 || left > int64(most) {
 		return most // it is not over yet, so the clocks differ
 	}

@@ -34,7 +34,7 @@ const (
 	maxQueued = 64
 	// maxIdleWorkers is the most goroutines of a connection that wait for
 	// another call.
-	maxIdleWorkers = 32
+	maxIdleWorkers = 64
 	// readBuffer is what a connection reads ahead, in bytes.
 	readBuffer = 16 << 10
 	// dialPause is for how long a failed dial answers for those that come next.

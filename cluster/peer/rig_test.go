@@ -1,4 +1,4 @@
-package peer_test
+package peer
 
 import (
 	"context"
@@ -11,7 +11,6 @@ import (
 
 	"go.uber.org/goleak"
 
-	"cloakroom/cluster/peer"
 	"cloakroom/cluster/peer/peertest"
 )
 
@@ -23,7 +22,7 @@ var testCluster = [16]byte{0: 0xc1, 15: 0x0a}
 type rig struct {
 	t       testing.TB
 	ca      *peertest.CA
-	carrier peer.Carrier // nil: TCP
+	carrier Carrier // nil: TCP
 	log     *logged
 
 	mu    sync.Mutex
@@ -33,7 +32,7 @@ type rig struct {
 
 type entry struct{ addr, life string }
 
-func newRig(t testing.TB, carrier peer.Carrier) *rig {
+func newRig(t testing.TB, carrier Carrier) *rig {
 	return &rig{t: t, ca: peertest.NewCA(t, testCluster), carrier: carrier, log: &logged{}, nodes: map[string]entry{}}
 }
 
@@ -43,16 +42,16 @@ func (r *rig) newLife() string {
 }
 
 // config returns that of a node whose calls are echoed.
-func (r *rig) config(node string) peer.Config {
+func (r *rig) config(node string) Config {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	cfg := peer.Config{
+	cfg := Config{
 		Cluster: testCluster, Node: node, Life: r.newLife(),
 		Certificate: r.ca.Node(node), Roots: r.ca.Roots(),
 		Listen: "127.0.0.1:0", Carrier: r.carrier, Now: time.Now,
 		Logger:  slog.New(slog.NewTextHandler(r.log, nil)),
 		Resolve: r.resolve, Admit: r.admit,
-		Handle: func(_ context.Context, _ peer.Peer, _ uint8, body []byte) ([]byte, error) { return body, nil },
+		Handle: func(_ context.Context, _ Peer, _ uint8, body []byte) ([]byte, error) { return body, nil },
 	}
 	if r.carrier != nil {
 		cfg.Listen = node + ":1"
@@ -61,13 +60,13 @@ func (r *rig) config(node string) peer.Config {
 }
 
 // start opens a port and registers its node.
-func (r *rig) start(node string, change ...func(*peer.Config)) *peer.Port {
+func (r *rig) start(node string, change ...func(*Config)) *Port {
 	r.t.Helper()
 	cfg := r.config(node)
 	for _, f := range change {
 		f(&cfg)
 	}
-	p, err := peer.Open(cfg)
+	p, err := Open(cfg)
 	if err != nil {
 		r.t.Fatal(err)
 	}

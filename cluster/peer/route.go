@@ -62,25 +62,32 @@ func (r *route) drop() {
 // the same answer and does not dial again.
 func (p *Port) open(node string, r *route) {
 	c, err := p.connect(node, r)
-	p.mu.Lock()
-	if c != nil {
-		if _, open := p.links[c.link]; !open {
-			c, err = nil, c.lost(false)
-		} else if p.routes[node] != r {
-			err = fmt.Errorf("%w: the node has moved", ErrUnreachable)
+	if err == nil {
+		if err = p.settle(node, r, c); err == nil {
+			return
 		}
+		c.link.cut(err)
 	}
-	if err != nil && c != nil {
-		defer c.link.cut(refusedMember)
-		c = nil
-	}
-	r.caller, r.err = c, err
+	r.err = err
 	close(r.ready)
-	p.mu.Unlock()
-	if err != nil {
-		p.pause(dialPause)
-		p.forget(node, r)
+	p.pause(dialPause)
+	p.forget(node, r)
+}
+
+// settle makes c the way to the node, if the node is still there and c still
+// is a way.
+func (p *Port) settle(node string, r *route, c *caller) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if _, open := p.links[c.link]; !open {
+		return c.lost(false)
 	}
+	if p.routes[node] != r {
+		return fmt.Errorf("%w: the node has moved", ErrUnreachable)
+	}
+	r.caller = c
+	close(r.ready)
+	return nil
 }
 
 func (p *Port) connect(node string, r *route) (*caller, error) {

@@ -3,6 +3,7 @@ package peer
 import (
 	"errors"
 	"io"
+	"runtime"
 	"sync"
 )
 
@@ -50,25 +51,26 @@ func (s *sender) unsent(batch uint64) bool { return batch >= s.batch }
 // takeBack makes a frame of an unsent batch void. Needs mu.
 func (s *sender) takeBack(at int) { s.pending[at+kindOffset] = byte(void) }
 
-// flush sees to it that what was gathered gets written, here if that may be,
-// and unlocks. here: the caller may write, that is, may be held up as long as
-// the connection is. Needs mu.
-func (s *sender) flush(here bool) {
-	switch {
-	case s.writing || s.failed:
+// flush sees to it that what was gathered gets written, and unlocks. here: the
+// one who calls may write, that is, may be held up as long as the connection
+// is. more: others are about to add frames; they go first, so that one write
+// takes them all along. Needs mu.
+func (s *sender) flush(here, more bool) {
+	if s.writing || s.failed {
 		s.mu.Unlock()
 		return // whoever writes goes on until nothing is pending
-	case here:
-		s.writing = true
-		more := s.writeBatch()
-		s.mu.Unlock()
-		if !more {
-			return
-		}
-	default:
-		s.writing = true
-		s.mu.Unlock()
 	}
+	s.writing = true
+	if here && more {
+		s.mu.Unlock()
+		runtime.Gosched()
+		s.mu.Lock()
+	}
+	if here && !s.writeBatch() {
+		s.mu.Unlock()
+		return
+	}
+	s.mu.Unlock()
 	s.wake <- struct{}{} // the role goes to run; there is room, since it is one role
 }
 
@@ -101,6 +103,7 @@ func (s *sender) run(done <-chan struct{}) {
 		case <-done:
 			return
 		}
+		runtime.Gosched() // whoever is about to add a frame goes first
 		s.mu.Lock()
 		for s.writeBatch() {
 		}

@@ -64,7 +64,7 @@ func (s *server) read() error {
 		if f.kind == ping {
 			s.out.mu.Lock()
 			s.out.add(frame{kind: pong}, nil)
-			s.out.flush(false) // unlocks
+			s.out.flush(false, false) // unlocks
 			continue
 		}
 		if err := s.await(f.size); err != nil {
@@ -137,7 +137,7 @@ func (s *server) answer(w work) {
 	if err == nil && len(body) > MaxMessage {
 		err = fmt.Errorf("reply of %d bytes: %w", len(body), cloakroom.ErrOutcomeUnknown)
 	}
-	if err != nil && outcomeOf(err) == outcomeUnknown {
+	if err != nil && outcomeOf(err) == outcomeUnknown && s.link.port.complaints.first(complaint{s.peer.Node, "call"}) {
 		cfg.Logger.Warn("call failed", "node", s.peer.Node, "method", w.method, "error", err)
 	}
 	s.link.port.served.Add(1)
@@ -162,7 +162,7 @@ func (s *server) reply(w work, body []byte, err error) {
 	}
 	s.out.add(f, body)
 	overflow := len(s.out.pending) > maxBacklog
-	s.out.flush(true) // unlocks
+	s.out.flush(true, s.calls > 0) // unlocks
 	if overflow {
 		s.link.cut(errNotRead)
 	}

@@ -39,18 +39,15 @@ func (p *Port) look() {
 	}
 }
 
-// complaints keeps whoever knocks all day from filling the log: each node, or
-// stranger, and reason is logged once in a while.
+// complaints keeps whoever knocks all day from filling the log: each reason is
+// logged once in a while for each node, and for all strangers together.
 type complaints struct {
 	mu   sync.Mutex
 	made map[complaint]struct{}
 	age  int // ticks
 }
 
-type complaint struct {
-	node string
-	why  refusal
-}
+type complaint struct{ node, why string }
 
 const (
 	maxComplaints = 64
@@ -85,7 +82,7 @@ func (p *Port) complain(l *link, why refusal, err error) {
 	if why != refusedTLS && why != refusedSlow && why != refusedGone && l.tls != nil {
 		node, _ = l.identify()
 	}
-	if p.complaints.first(complaint{node, why}) {
+	if p.complaints.first(complaint{node, why.words()}) {
 		p.cfg.Logger.Warn("refused a connection", "node", node, "from", l.raw.RemoteAddr().String(), "reason", why.words(), "error", err)
 	}
 }
