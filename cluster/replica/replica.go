@@ -153,7 +153,7 @@ func New(cfg Config) (*Replica, error) {
 		started: make(chan struct{}), halted: make(chan struct{})}
 	r.members = &roster{changed: r.changed.ring}
 	r.log = newMemLog(cfg.MapLog, cfg.UnmapLog, cfg.LogBudget)
-	r.fsm = &fsm{machine: cfg.Machine, park: r.park, termAt: r.log.term, members: r.members}
+	r.fsm = &fsm{turn: newTurn(), machine: cfg.Machine, park: r.park, termAt: r.log.term, members: r.members}
 	r.snaps = newSnapshots(&r.cfg, r.fsm)
 	r.streams = newStreams(cfg.Identity.Addr, cfg.Stream)
 	err := r.start()

@@ -125,7 +125,7 @@ func TestSpoolGivesBackWhatItHeld(t *testing.T) {
 		}
 		at += n
 	}
-	r := &receivedReader{spool: s, fsm: &fsm{members: &roster{changed: func() {}}}}
+	r := &receivedReader{spool: s, fsm: &fsm{turn: newTurn(), members: &roster{changed: func() {}}}}
 	got, err := io.ReadAll(r)
 	r.Close()
 	if err != nil || !bytes.Equal(got, want) {
