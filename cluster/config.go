@@ -18,6 +18,9 @@ type Clock interface {
 	After(d time.Duration) <-chan time.Time
 }
 
+// SnapshotInfo says what a snapshot is of.
+type SnapshotInfo = replica.SnapshotInfo
+
 // Config is what a cluster is made from. A field without a default must be
 // given.
 type Config struct {
@@ -44,8 +47,8 @@ type Config struct {
 
 	// SealSnapshot and OpenSnapshot stand between a replica's state and another
 	// replica of the group that takes it over; default: nothing does.
-	SealSnapshot func(w io.Writer, at replica.SnapshotInfo) (io.WriteCloser, error)
-	OpenSnapshot func(r io.Reader, at replica.SnapshotInfo) (io.Reader, error)
+	SealSnapshot func(w io.Writer, at SnapshotInfo) (io.WriteCloser, error)
+	OpenSnapshot func(r io.Reader, at SnapshotInfo) (io.Reader, error)
 	// SnapshotSize returns the length of what SealSnapshot writes from the
 	// length of what it is given; default: it is sealed twice and counted.
 	SnapshotSize func(payload int64) int64

@@ -34,6 +34,12 @@ func (m *Machine) Snapshot() (*View, error) {
 // Applied returns the log index of the last entry in the view.
 func (v *View) Applied() uint64 { return v.header.applied }
 
+// Counts returns how many records are in the view, how many subjects are
+// living and how many marks of erased ones there are.
+func (v *View) Counts() (records, living, erased uint64) {
+	return v.header.records, v.header.living, v.header.erased
+}
+
 // Release ends the view. A second Release does nothing.
 func (v *View) Release() {
 	m := v.machine
