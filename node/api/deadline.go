@@ -19,6 +19,16 @@ type deadline struct {
 
 func (d *deadline) Deadline() (time.Time, bool) { return d.at, true }
 
+// shorten moves the end to an earlier time, unless somebody waits for it
+// already.
+func (d *deadline) shorten(at time.Time) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.timed == nil && at.Before(d.at) {
+		d.at = at
+	}
+}
+
 func (d *deadline) Done() <-chan struct{} {
 	d.mu.Lock()
 	defer d.mu.Unlock()

@@ -94,6 +94,9 @@ func (x *exchange) serve() error {
 	if err := x.prepare(x.call); err != nil {
 		return err
 	}
+	if !x.call.write {
+		x.ctx.shorten(time.Now().Add(x.server.limits.Read))
+	}
 	return x.call.serve(x)
 }
 

@@ -52,7 +52,8 @@ type fakeService struct {
 	entered  chan struct{}
 	blocked  chan struct{}
 	quoted   []byte
-	fast     bool // remember nothing
+	left     time.Duration // that the last call had
+	fast     bool          // remember nothing
 	panicNow bool
 	created  bool
 }
@@ -99,6 +100,11 @@ func (f *fakeService) called(req *Request) error {
 	return f.err
 }
 
+func left(ctx context.Context) time.Duration {
+	at, _ := ctx.Deadline()
+	return time.Until(at)
+}
+
 func cloneDeposit(d *Deposit) Deposit {
 	c := *d
 	c.Domain = bytes.Clone(d.Domain)
@@ -109,7 +115,8 @@ func cloneDeposit(d *Deposit) Deposit {
 	return c
 }
 
-func (f *fakeService) Deposit(_ context.Context, req *Request, d *Deposit) (Deposited, error) {
+func (f *fakeService) Deposit(ctx context.Context, req *Request, d *Deposit) (Deposited, error) {
+	f.left = left(ctx)
 	f.deposit = cloneDeposit(d)
 	req.ReplyIndex = append(req.ReplyIndex[:0], "opaque-index"...)
 	return Deposited{ID: mustID(testID), Version: testVersion, Created: true}, f.called(req)
@@ -163,7 +170,8 @@ func cloneQuery(q *Query) Query {
 	return c
 }
 
-func (f *fakeService) Resolve(_ context.Context, req *Request, q *Query, reply *ResolveReply) error {
+func (f *fakeService) Resolve(ctx context.Context, req *Request, q *Query, reply *ResolveReply) error {
+	f.left = left(ctx)
 	if f.fast {
 		for _, id := range q.IDs {
 			reply.Begin(id)

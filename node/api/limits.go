@@ -46,6 +46,7 @@ type Limits struct {
 	Body    time.Duration // for a whole body, 10 s, and a second more per 128 KiB that came
 	Stall   time.Duration // without a byte of a body, 5 s
 	Request time.Duration // for the service, waiting for memory included, 10 s
+	Read    time.Duration // for the service to answer a read, 5 s
 	Write   time.Duration // for writing an answer, 10 s
 	Idle    time.Duration // between two requests, 2 min
 }
@@ -67,6 +68,9 @@ func (l *Limits) fill() {
 	setTime(&l.Body, 10*time.Second)
 	setTime(&l.Stall, 5*time.Second)
 	setTime(&l.Request, 10*time.Second)
+	// A shard that lost its leader has another after 1.5 s, rarely 2: both
+	// limits leave room for that, and a page is not held up for longer.
+	setTime(&l.Read, 5*time.Second)
 	setTime(&l.Write, 10*time.Second)
 	setTime(&l.Idle, 2*time.Minute)
 }
@@ -76,7 +80,7 @@ func (l *Limits) check() error {
 	if l.Connections < 1 || l.Requests < 1 {
 		faults = append(faults, errors.New("limits: connections and requests must be positive"))
 	}
-	for _, d := range []time.Duration{l.Header, l.Body, l.Stall, l.Request, l.Write, l.Idle} {
+	for _, d := range []time.Duration{l.Header, l.Body, l.Stall, l.Request, l.Read, l.Write, l.Idle} {
 		if d < time.Millisecond {
 			faults = append(faults, errors.New("limits: every time must be at least 1 ms"))
 			break

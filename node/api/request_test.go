@@ -163,6 +163,14 @@ func TestDeadline(t *testing.T) {
 	if at, ok := d.Deadline(); !ok || at != d.at || d.Err() != nil || d.timed != nil {
 		t.Errorf("fresh: %v, %v", at, d.Err())
 	}
+	d.shorten(d.at.Add(time.Hour))
+	if at, _ := d.Deadline(); at.After(time.Now().Add(time.Hour)) {
+		t.Error("shortened to a later time")
+	}
+	d.shorten(d.at.Add(-time.Minute))
+	if at, _ := d.Deadline(); !at.Before(time.Now().Add(time.Hour - time.Second)) {
+		t.Error("not shortened")
+	}
 	child, stop := context.WithCancel(d)
 	defer stop()
 	if d.timed == nil || child.Err() != nil {
@@ -183,6 +191,20 @@ func TestDeadline(t *testing.T) {
 	ended := &deadline{parent: parent, at: time.Now().Add(time.Hour)}
 	ended.end()
 	<-ended.Done() // the parent has ended: a waiter after the request is let go
+}
+
+// A read ends before a write would: nobody waits long for a page.
+func TestReadsHaveLessTime(t *testing.T) {
+	service := new(fakeService)
+	f := start(t, service, limits(func(l *Limits) { l.Request, l.Read = time.Hour, time.Minute }))
+	f.do("POST", "/v1/resolve", okIDs)
+	if service.left > time.Minute || service.left < 50*time.Second {
+		t.Errorf("a read had %v", service.left)
+	}
+	f.do("POST", "/v1/subjects", `{"fields":{"name":"Ada"}}`)
+	if service.left > time.Hour || service.left < 50*time.Minute {
+		t.Errorf("a write had %v", service.left)
+	}
 }
 
 // TestNoMemoryIsOverloaded takes all guarded memory away.
