@@ -55,15 +55,17 @@ func (n *Node) proposeErase(ctx context.Context, req *api.Request, c *caller, id
 		return command.Result{}, cloakroom.ErrNotFound
 	}
 	for try := 1; ; try++ {
-		result, err := n.eraseOnce(ctx, req, c, id)
+		rules := n.rulesNow()
+		result, err := n.eraseOnce(ctx, req, c, rules, id)
 		if !errors.Is(err, cloakroom.ErrStaleSchema) || try == writeRetries {
 			return result, err
 		}
+		n.awaitSchema(ctx, rules)
 	}
 }
 
-func (n *Node) eraseOnce(ctx context.Context, req *api.Request, c *caller, id cloakroom.Pseudonym) (command.Result, error) {
-	w := &write{req: req, caller: c, rules: n.rulesNow(), items: []api.Deposit{{ID: id, HasID: true}}, drafts: make([]draft, 1)}
+func (n *Node) eraseOnce(ctx context.Context, req *api.Request, c *caller, rules *rules, id cloakroom.Pseudonym) (command.Result, error) {
+	w := &write{req: req, caller: c, rules: rules, items: []api.Deposit{{ID: id, HasID: true}}, drafts: make([]draft, 1)}
 	if err := n.identify(w); err != nil {
 		return command.Result{}, err
 	}

@@ -21,6 +21,9 @@ import (
 type Config struct {
 	// Name is this node's in the directory; default "n1".
 	Name string
+	// Network is where this node meets the others of its cluster. nil: it is
+	// alone for good.
+	Network *Network
 	// Beside lists live nodes of this process whose cluster this one joins. It
 	// takes the keys over from the first that still has them. Empty: this node
 	// founds a cluster.

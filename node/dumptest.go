@@ -3,7 +3,6 @@
 package node
 
 import (
-	"bufio"
 	"context"
 	"crypto/aes"
 	"crypto/cipher"
@@ -23,22 +22,16 @@ type hooks struct {
 	blocks   []cipher.Block
 }
 
-// TellKeys answers every line on in with the node's raw keys of that moment,
-// a line each, `<hex, every bit inverted> <name>`, and then the line "end". It
-// returns when in ends. It exists in builds with the tag dumptest only.
-func (n *Node) TellKeys(in io.Reader, out io.Writer) error {
-	lines := bufio.NewScanner(in)
-	for lines.Scan() {
-		for _, key := range n.keys.RawKeysForTest() {
-			if _, err := fmt.Fprintf(out, "%x %s\n", key.Inverted, key.Name); err != nil {
-				return err
-			}
-		}
-		if _, err := io.WriteString(out, "end\n"); err != nil {
+// TellKeys writes the node's raw keys of this moment, a line each, `<hex, every
+// bit inverted> <node>: <name>`. It exists in builds with the tag dumptest
+// only.
+func (n *Node) TellKeys(out io.Writer) error {
+	for _, key := range n.keys.RawKeysForTest() {
+		if _, err := fmt.Fprintf(out, "%x %s: %s\n", key.Inverted, n.cfg.Name, key.Name); err != nil {
 			return err
 		}
 	}
-	return lines.Err()
+	return nil
 }
 
 // LeakForTest breaks the promise on purpose: "names" lets values pass through

@@ -44,7 +44,7 @@ func (n *Node) Kill() error {
 	n.sweeper.close()
 	var faults []error
 	if n.cluster != nil {
-		faults = append(faults, n.cluster.Close())
+		faults = append(faults, n.cluster.Kill())
 	}
 	return errors.Join(append(faults, n.wipe())...)
 }

@@ -9,6 +9,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
+	"cloakroom/cluster"
 	"cloakroom/node/api"
 	"cloakroom/node/policy"
 )
@@ -38,15 +39,33 @@ var (
 	metricPoolRefused = prometheus.NewDesc("cloakroom_pool_refused_total",
 		"Requests that were refused because the pool was empty.", nil, nil)
 	metricSubjects = prometheus.NewDesc("cloakroom_shard_subjects",
-		"Subjects that are not erased.", []string{"shard"}, nil)
+		"Subjects that are not erased, in the replica here.", []string{"shard"}, nil)
 	metricErased = prometheus.NewDesc("cloakroom_shard_erased",
-		"Marks of erased subjects.", []string{"shard"}, nil)
+		"Marks of erased subjects, in the replica here.", []string{"shard"}, nil)
+	metricQueue = prometheus.NewDesc("cloakroom_shard_queue_bytes",
+		"Commands that wait here for their turn.", []string{"shard"}, nil)
+	metricRole = prometheus.NewDesc("cloakroom_shard_role",
+		"1 for the role of the replica here. This and what follows has the directory too, as shard \"directory\".", []string{"shard", "role"}, nil)
 	metricLeading = prometheus.NewDesc("cloakroom_shard_leading",
-		"1 if this node's replica leads the shard.", []string{"shard"}, nil)
+		"1 if the replica here leads.", []string{"shard"}, nil)
+	metricLeaderKnown = prometheus.NewDesc("cloakroom_shard_leader_known",
+		"1 if this node knows a leader, 0 during an election or without a majority.", []string{"shard"}, nil)
+	metricTolerates = prometheus.NewDesc("cloakroom_shard_tolerates",
+		"Further replicas that can be lost while the shard goes on.", []string{"shard"}, nil)
+	metricTerm = prometheus.NewDesc("cloakroom_shard_term",
+		"Term of the replica here; it goes up with every election.", []string{"shard"}, nil)
 	metricApplied = prometheus.NewDesc("cloakroom_shard_applied_index",
 		"Log index of the newest command applied.", []string{"shard"}, nil)
+	metricLag = prometheus.NewDesc("cloakroom_shard_lag_entries",
+		"Entries known to be committed and not applied here.", []string{"shard"}, nil)
 	metricLogBytes = prometheus.NewDesc("cloakroom_shard_log_bytes",
 		"Bytes of the log in memory.", []string{"shard"}, nil)
+	metricCompactions = prometheus.NewDesc("cloakroom_shard_snapshots_total",
+		"Snapshots taken to shorten the log.", []string{"shard"}, nil)
+	metricNodes = prometheus.NewDesc("cloakroom_nodes",
+		"Registered nodes, by whether they were heard of lately.", []string{"alive"}, nil)
+	metricClockSkew = prometheus.NewDesc("cloakroom_clock_skew",
+		"1 if no majority of clocks agrees in a shard led here: nothing expires there.", nil, nil)
 	metricAuditEntries = prometheus.NewDesc("cloakroom_audit_entries_total",
 		"Audit entries written.", nil, nil)
 	metricAuditDenied = prometheus.NewDesc("cloakroom_audit_denied_total",
@@ -59,8 +78,9 @@ var (
 var catalogue = []*prometheus.Desc{
 	metricInfo, metricHardening, metricLocked, metricMapped, metricArenaLimit, metricArenaUsed,
 	metricArenaMapped, metricPoolTotal, metricPoolUsed, metricPoolRefused, metricSubjects,
-	metricErased, metricLeading, metricApplied, metricLogBytes,
-	metricAuditEntries, metricAuditDenied, metricAuditLost,
+	metricErased, metricQueue, metricRole, metricLeading, metricLeaderKnown, metricTolerates,
+	metricTerm, metricApplied, metricLag, metricLogBytes, metricCompactions, metricNodes,
+	metricClockSkew, metricAuditEntries, metricAuditDenied, metricAuditLost,
 }
 
 // collector reads the counters of the rooms when somebody asks.
@@ -99,23 +119,52 @@ func (c collector) Collect(out chan<- prometheus.Metric) {
 	gauge(metricPoolTotal, float64(pool.Total))
 	gauge(metricPoolUsed, float64(pool.InUse))
 	count(metricPoolRefused, float64(pool.Refused))
-	c.collectShards(gauge)
+	c.collectCluster(gauge)
 	stats := n.audit.Stats()
 	count(metricAuditEntries, float64(stats.Entries))
 	count(metricAuditDenied, float64(stats.Denied))
 	count(metricAuditLost, float64(stats.Lost))
 }
 
-// collectShards sends what belongs to one shard each.
-func (c collector) collectShards(gauge func(*prometheus.Desc, float64, ...string)) {
-	for i, s := range c.node.cluster.Status().Shards {
-		shard := strconv.Itoa(i)
+// roles are the values of the label role.
+var roles = []cluster.Role{cluster.Absent, cluster.CatchingUp, cluster.Follower, cluster.Leader, cluster.Parked}
+
+// collectCluster sends what belongs to one shard each, and who is there.
+func (c collector) collectCluster(gauge func(*prometheus.Desc, float64, ...string)) {
+	all := c.node.cluster.Status()
+	c.collectGroup(gauge, "directory", &all.Directory)
+	for i := range all.Shards {
+		s, shard := &all.Shards[i], strconv.Itoa(i)
 		gauge(metricSubjects, float64(s.Subjects), shard)
 		gauge(metricErased, float64(s.Erased), shard)
-		gauge(metricLeading, oneIf(s.Leading), shard)
-		gauge(metricApplied, float64(s.Applied), shard)
-		gauge(metricLogBytes, float64(s.LogBytes), shard)
+		gauge(metricQueue, float64(s.QueueBytes), shard)
+		c.collectGroup(gauge, shard, &s.GroupStatus)
 	}
+	gauge(metricClockSkew, oneIf(all.ClockSkew))
+	alive, gone := 0, 0
+	for _, node := range nodesOf(c.node.cluster.Directory(), &all) {
+		if node.Alive {
+			alive++
+		} else {
+			gone++
+		}
+	}
+	gauge(metricNodes, float64(alive), "yes")
+	gauge(metricNodes, float64(gone), "no")
+}
+
+func (c collector) collectGroup(gauge func(*prometheus.Desc, float64, ...string), shard string, s *cluster.GroupStatus) {
+	for _, role := range roles {
+		gauge(metricRole, oneIf(s.Role == role), shard, string(role))
+	}
+	gauge(metricLeading, oneIf(s.Role == cluster.Leader), shard)
+	gauge(metricLeaderKnown, oneIf(s.Leader != ""), shard)
+	gauge(metricTolerates, float64(s.Tolerates), shard)
+	gauge(metricTerm, float64(s.Term), shard)
+	gauge(metricApplied, float64(s.Applied), shard)
+	gauge(metricLag, float64(s.Lag), shard)
+	gauge(metricLogBytes, float64(s.LogBytes), shard)
+	gauge(metricCompactions, float64(s.Compactions), shard)
 }
 
 func oneIf(b bool) float64 {

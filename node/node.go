@@ -20,11 +20,13 @@ import (
 	"cloakroom/node/record"
 	"cloakroom/securemem"
 	"cloakroom/securemem/keyring"
+	"cloakroom/snapshot"
 )
 
 // Node is one running node.
 type Node struct {
 	cfg    Config
+	id     directory.ID // of the cluster
 	now    func() time.Time
 	random io.Reader
 
@@ -71,6 +73,7 @@ func (n *Node) start(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	n.id = id
 	for _, room := range []func(context.Context, directory.ID) error{
 		n.openMemory, n.openKeys, n.openAudit, n.openCluster, n.fillDirectory, n.startShards, n.finish,
 	} {
@@ -123,22 +126,34 @@ func (n *Node) nextSealing() (cloakroom.SealingNumber, error) {
 // sealingWait is how long a seal may wait for the directory.
 const sealingWait = 5 * time.Second
 
-// openCluster starts the directory group; shards need keys, and keys numbers.
+// openCluster starts the directory group, or joins it; shards need keys, and
+// keys numbers.
 func (n *Node) openCluster(ctx context.Context, id directory.ID) (err error) {
 	arena := n.memory.Arena()
-	n.cluster, err = cluster.New(ctx, cluster.Config{
+	cfg := cluster.Config{
 		Node: n.cfg.Name, ClusterID: id, Shards: n.cfg.Shards,
 		Clock: wallClock{n.now}, Rand: n.random, Logger: n.cfg.Logger,
 		Machine: func(shard cloakroom.ShardID) (cluster.Machine, error) {
 			return cluster.StateMachine(cluster.StateConfig{Slab: arena.NewSlab(fmt.Sprintf("shard %d", shard))})
 		},
 		SealBatch: n.records.SealBatch, OpenBatch: n.records.OpenBatch,
+		SealSnapshot: n.sealSnapshot, OpenSnapshot: n.openSnapshot, SnapshotSize: snapshot.Size,
 		MapLog:    func(size int) ([]byte, error) { return n.memory.MapPlain("log", size) },
 		UnmapLog:  n.memory.UnmapPlain,
 		LogBudget: n.cfg.LogBudget, RecordMemory: arena.Free,
-	})
+	}
+	if n.cfg.Network != nil {
+		cfg.Settings = directory.Settings{Replication: replication, RecoveryMode: "none", LeaseMillis: 3000}
+		if cfg.Network, err = n.network(id); err != nil {
+			return err
+		}
+	}
+	n.cluster, err = cluster.New(ctx, cfg)
 	return err
 }
+
+// replication is on how many nodes a shard is, where there are as many.
+const replication = 3
 
 // wallClock is the clock of package cluster.
 type wallClock struct{ now func() time.Time }
@@ -237,8 +252,9 @@ func (n *Node) Ready(verbose bool) ([]byte, error) {
 	if !verbose {
 		return nil, nil
 	}
+	all := n.cluster.Status()
 	return mustJSON(struct {
 		Ready bool `json:"ready"`
 		groupsStatus
-	}{true, n.groups()}), nil
+	}{true, groups(&all)}), nil
 }

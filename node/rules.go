@@ -1,8 +1,10 @@
 package node
 
 import (
+	"context"
 	"maps"
 	"slices"
+	"time"
 
 	"cloakroom"
 	"cloakroom/cluster/directory"
@@ -127,6 +129,27 @@ func (n *Node) rulesNow() *rules {
 		n.rules.Store(r)
 	}
 	return r
+}
+
+// schemaWait is how long a write waits for a schema that a shard has heard of
+// already; a replica of the directory is rarely milliseconds behind.
+const schemaWait = time.Second
+
+// awaitSchema waits until the schema is newer than that of old rules, for a
+// moment. A shard may know of a schema before the directory's replica here
+// does: another node proposes under it as soon as it is committed.
+func (n *Node) awaitSchema(ctx context.Context, old *rules) {
+	ctx, cancel := context.WithTimeout(ctx, schemaWait)
+	defer cancel()
+	step := time.NewTicker(time.Millisecond)
+	defer step.Stop()
+	for n.cluster.Directory().Schema.Epoch <= old.view.Schema.Epoch {
+		select {
+		case <-step.C:
+		case <-ctx.Done():
+			return
+		}
+	}
 }
 
 // purpose looks up what the caller named; no name is the zero purpose. The

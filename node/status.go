@@ -5,6 +5,7 @@ import (
 	"runtime"
 
 	"cloakroom/cluster"
+	"cloakroom/cluster/directory"
 	"cloakroom/node/api"
 	"cloakroom/node/policy"
 	"cloakroom/securemem"
@@ -16,6 +17,7 @@ type status struct {
 	Version  string           `json:"version"`
 	Go       string           `json:"go"`
 	Cluster  string           `json:"cluster"`
+	Nodes    []nodeStatus     `json:"nodes"`
 	Ready    bool             `json:"ready"`
 	Recovery string           `json:"recovery"`
 	Subjects int              `json:"subjects"`
@@ -50,27 +52,47 @@ type auditStatus struct {
 	Lost    uint64 `json:"lost"`
 }
 
-// groupsStatus is where the Raft groups stand.
+// groupsStatus is where the Raft groups stand, as this node sees it.
 type groupsStatus struct {
+	Node      string        `json:"node"`
+	ClockSkew bool          `json:"clock_skew"` // clocks disagree: nothing expires in a shard led here
 	Directory groupStatus   `json:"directory"`
 	Shards    []shardStatus `json:"shards"`
 }
 
+// nodeStatus is one registered node.
+type nodeStatus struct {
+	Name    string `json:"name"`
+	Address string `json:"address,omitempty"` // of its cluster port
+	Alive   bool   `json:"alive"`             // heard lately
+}
+
 type groupStatus struct {
-	Leading    bool   `json:"leading"`
-	Generation uint32 `json:"generation"`
-	Term       uint64 `json:"term"`
-	Applied    uint64 `json:"applied"`
-	LogBytes   int    `json:"log_bytes"`
-	Tolerates  int    `json:"tolerates"` // lost replicas it goes on without
-	Parked     string `json:"parked,omitempty"`
+	Leader     string         `json:"leader,omitempty"` // node; absent while nobody is known to lead
+	Role       string         `json:"role"`             // of the replica here
+	Leading    bool           `json:"leading"`
+	Tolerates  int            `json:"tolerates"` // further replicas it goes on without
+	Members    []memberStatus `json:"members"`
+	Generation uint32         `json:"generation"`
+	Term       uint64         `json:"term"`
+	Applied    uint64         `json:"applied"`
+	Lag        uint64         `json:"lag"` // entries known committed and not applied here
+	LogBytes   int            `json:"log_bytes"`
+	Parked     string         `json:"parked,omitempty"`
+}
+
+// memberStatus is one replica of a group.
+type memberStatus struct {
+	Node  string `json:"node"`
+	State string `json:"state"` // preparing, voter or leaving
+	Alive bool   `json:"alive"`
 }
 
 type shardStatus struct {
 	Shard int `json:"shard"`
 	groupStatus
 	QueueBytes int `json:"queue_bytes"`
-	Subjects   int `json:"subjects"`
+	Subjects   int `json:"subjects"` // in the replica here
 	Erased     int `json:"erased"`
 }
 
@@ -89,16 +111,17 @@ func (n *Node) Status(ctx context.Context, req *api.Request) ([]byte, error) {
 }
 
 func (n *Node) status() status {
-	view := n.cluster.Directory()
+	view, all := n.cluster.Directory(), n.cluster.Status()
 	arena, pool, log := n.memory.Arena().Stats(), n.memory.Pool().Stats(), n.audit.Stats()
 	s := status{
 		Version: Version(), Go: runtime.Version(), Cluster: view.ClusterID.String(), Ready: n.ready.Load(),
+		Nodes:    nodesOf(view, &all),
 		Recovery: view.Settings.RecoveryMode, Schema: view.Schema.Epoch, Keyring: n.keys.Version(),
 		Memory:       n.memory.Status(),
 		Arena:        arenaStatus{arena.Limit, arena.Mapped, arena.Used, arena.Free, arena.Fragmentation},
 		Pool:         poolStatus{pool.Total, pool.InUse, pool.Waiting, pool.Refused},
 		Audit:        auditStatus{log.Entries, log.Denied, log.Lost},
-		groupsStatus: n.groups(),
+		groupsStatus: groups(&all),
 	}
 	for i := range s.Shards {
 		s.Subjects += s.Shards[i].Subjects
@@ -107,10 +130,12 @@ func (n *Node) status() status {
 	return s
 }
 
-// groups returns where the Raft groups of this node stand.
-func (n *Node) groups() groupsStatus {
-	all := n.cluster.Status()
-	s := groupsStatus{Directory: groupOf(&all.Directory), Shards: make([]shardStatus, len(all.Shards))}
+// groups returns where the Raft groups stand.
+func groups(all *cluster.Status) groupsStatus {
+	s := groupsStatus{
+		Node: all.Node, ClockSkew: all.ClockSkew,
+		Directory: groupOf(&all.Directory), Shards: make([]shardStatus, len(all.Shards)),
+	}
 	for i := range all.Shards {
 		shard := &all.Shards[i]
 		s.Shards[i] = shardStatus{
@@ -121,10 +146,34 @@ func (n *Node) groups() groupsStatus {
 	return s
 }
 
-// groupOf describes a group of one voter, which tolerates no loss.
-func groupOf(s *cluster.GroupStatus) groupStatus {
-	return groupStatus{
-		Leading: s.Leading, Generation: s.Generation, Term: s.Term,
-		Applied: s.Applied, LogBytes: s.LogBytes, Parked: s.Parked,
+// nodesOf lists the registered nodes. One is alive if any of its replicas was
+// heard of lately.
+func nodesOf(view *directory.View, all *cluster.Status) []nodeStatus {
+	alive := map[string]bool{all.Node: true}
+	note := func(g *cluster.GroupStatus) {
+		for _, m := range g.Members {
+			alive[m.Node] = alive[m.Node] || m.Alive
+		}
 	}
+	note(&all.Directory)
+	for i := range all.Shards {
+		note(&all.Shards[i].GroupStatus)
+	}
+	list := make([]nodeStatus, len(view.Nodes))
+	for i, node := range view.Nodes {
+		list[i] = nodeStatus{node.Name, node.Address, alive[node.Name]}
+	}
+	return list
+}
+
+func groupOf(s *cluster.GroupStatus) groupStatus {
+	g := groupStatus{
+		Leader: s.Leader, Role: string(s.Role), Leading: s.Role == cluster.Leader, Tolerates: s.Tolerates,
+		Members: make([]memberStatus, len(s.Members)), Generation: s.Generation, Term: s.Term,
+		Applied: s.Applied, Lag: s.Lag, LogBytes: s.LogBytes, Parked: s.Parked,
+	}
+	for i, m := range s.Members {
+		g.Members[i] = memberStatus{m.Node, string(m.State), m.Alive}
+	}
+	return g
 }

@@ -71,7 +71,7 @@ func (n *Node) write(ctx context.Context, w *write) error {
 	}
 	err := n.propose(ctx, w)
 	for try := 0; try < writeRetries && w.again(err); try++ {
-		err = n.proposeAgain(ctx, w)
+		err = n.proposeAgain(ctx, w, err)
 	}
 	if err != nil && w.batch && w.begun() {
 		w.refuseRest(err)
@@ -129,8 +129,11 @@ func (w *write) pending(i int) bool {
 // proposeAgain takes what is still to do through the gates once more, under
 // the newest rules: the grant is read anew with them, since its purposes and
 // fields are numbered by its own schema.
-func (n *Node) proposeAgain(ctx context.Context, w *write) error {
+func (n *Node) proposeAgain(ctx context.Context, w *write, why error) error {
 	w.retry = true
+	if errors.Is(why, cloakroom.ErrStaleSchema) {
+		n.awaitSchema(ctx, w.rules)
+	}
 	w.rules = n.rulesNow()
 	c, known := w.rules.callers[w.caller.credential]
 	if !known {

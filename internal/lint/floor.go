@@ -36,14 +36,13 @@ var plan = map[string][]string{
 	"node/audit":        {""},
 	"node/record":       {"", "securemem", "securemem/keyring"},
 	"node/api":          {"", "securemem"},
-	"node":              {"", "cluster", "cluster/command", "cluster/directory", "node/*", "securemem", "securemem/keyring", "snapshot"},
+	"node":              {"", "cluster", "cluster/cert", "cluster/command", "cluster/directory", "node/*", "securemem", "securemem/keyring", "snapshot"},
 	"client":            {""},
 	"bench":             {"", "client", "internal/*", "bench/*"},
 	"bench/load":        {},
 	"bench/server":      {},
 	"bench/cmd":         {"bench"},
 	"bench/bareraft":    {},
-	"bench/replicas":    {"", "cluster", "cluster/*", "node/record", "securemem", "securemem/keyring"}, // three nodes without their front doors
 	"cmd/cloakroom":     {"", "node", "client", "bench", "internal/people", "cmd/cloakroom/*"},
 
 	"cmd/cloakroom/rows":     {""},

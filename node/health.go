@@ -1,0 +1,56 @@
+package node
+
+import (
+	"fmt"
+
+	"cloakroom/cluster"
+	"cloakroom/cluster/directory"
+)
+
+// Health is what whoever runs several nodes needs to know of one to end and
+// begin them safely.
+type Health struct {
+	Ready  bool // the node answers
+	Groups []GroupHealth
+}
+
+// GroupHealth is one Raft group as this node sees it.
+type GroupHealth struct {
+	Name      string   // "directory", "shard 3"
+	Leads     bool     // by this node
+	Settled   bool     // it has a leader, and a voter on as many nodes as it should
+	Tolerates int      // further nodes it can lose
+	Quorum    int      // voters it needs
+	Voters    []string // nodes that hold a voter and were heard lately
+}
+
+// Health returns how the node and its groups are.
+func (n *Node) Health() Health {
+	all, view := n.cluster.Status(), n.cluster.Directory()
+	want := min(view.Settings.Replication, len(view.Nodes))
+	h := Health{Ready: n.ready.Load() && all.Ready}
+	h.Groups = append(h.Groups, groupHealth("directory", &all.Directory, want))
+	for i := range all.Shards {
+		h.Groups = append(h.Groups, groupHealth(fmt.Sprintf("shard %d", i), &all.Shards[i].GroupStatus, want))
+	}
+	return h
+}
+
+func groupHealth(name string, s *cluster.GroupStatus, want int) GroupHealth {
+	g := GroupHealth{Name: name, Leads: s.Role == cluster.Leader, Tolerates: s.Tolerates}
+	votes, settled := 0, 0
+	for _, m := range s.Members {
+		if m.State != directory.Preparing {
+			votes++ // one that leaves counts until it is gone
+		}
+		if m.State == directory.Voter {
+			settled++
+			if m.Alive {
+				g.Voters = append(g.Voters, m.Node)
+			}
+		}
+	}
+	g.Quorum = votes/2 + 1
+	g.Settled = s.Leader != "" && settled == want && len(s.Members) == want
+	return g
+}
