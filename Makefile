@@ -37,8 +37,8 @@ STAMP = $(shell git rev-parse HEAD >/dev/null 2>&1 && echo true || echo false)
 build: ## build bin/cloakroom
 	CGO_ENABLED=0 $(GO) build -trimpath -buildvcs=$(STAMP) -o bin/cloakroom ./cmd/cloakroom
 
-run: build ## start a throw-away store with PEOPLE=1000 sample people; ARGS="--listen …" goes along
-	./bin/cloakroom dev --people $(PEOPLE) $(ARGS)
+run: build ## start a throw-away cluster of three nodes with PEOPLE=1000 sample people; ARGS="--listen …" goes along
+	./bin/cloakroom dev --nodes 3 --people $(PEOPLE) $(ARGS)
 
 test: ## run every test, and those of the rooms that differ once more built the plain way
 	$(GO) test -timeout 15m ./...

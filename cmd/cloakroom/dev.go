@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"crypto/rand"
-	"crypto/tls"
 	"encoding/base64"
 	"errors"
 	"fmt"
@@ -39,32 +38,42 @@ func (a *app) dev() *cobra.Command {
 	var f devFlags
 	c := &cobra.Command{
 		Use:   "dev",
-		Short: "Run a throw-away node to try things out",
-		Long: `Dev runs a node in this process, with nothing on disk: when it ends, everything
-is gone. It declares display_name, email, phone, birth_date, national_id and
-address, and prints a token that may do everything, which no real one may.
+		Short: "Run a throw-away cluster to try things out",
+		Long: `Dev runs a node in this process, or several with --nodes, with nothing on disk:
+when it ends, everything is gone. It declares display_name, email, phone,
+birth_date, national_id and address, and prints a token that may do everything,
+which no real one may.
+
+Nodes listen on --listen and the ports after it. Each of three holds every value,
+any of them answers any request, and one can die: dev kill and dev restart, given
+in another terminal, play that.
 
 A token given with --token can be seen by every user of this machine;
 --token-file reads it from a file, and without either a random one is made.`,
 		Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error { return a.runDev(c.Context(), &f) },
 	}
+	c.PersistentFlags().StringVar(&a.control, "control", os.Getenv("CLOAKROOM_CONTROL"), "unix socket for orders to a dev process; derived from its first port if not given (CLOAKROOM_CONTROL)")
 	flags := c.Flags()
 	flags.StringVar(&f.listen, "listen", defaultAddr, "address to listen on; port 0 takes any free one")
-	flags.IntVar(&f.nodes, "nodes", 1, "number of nodes")
+	flags.IntVar(&f.nodes, "nodes", 1, "number of nodes, 1 to 5")
 	flags.StringVar(&f.token, "token", "", "token of the one principal")
 	flags.IntVar(&f.people, "people", 0, "number of made-up people to deposit")
 	flags.BoolVar(&f.tls, "tls", false, "serve TLS, with a certificate made for this run")
 	flags.StringVar(&f.caOut, "ca-out", "cloakroom-dev-ca.pem", "file to write that certificate to, for --cacert")
 	flags.StringVar(&f.memoryLock, "memory-lock", "auto", "auto, required or off: what to do when memory can't be locked")
-	flags.StringVar(&f.memoryLimit, "memory-limit", "4GiB", "size of the record memory")
+	flags.StringVar(&f.memoryLimit, "memory-limit", "4GiB", "size of the record memory of each node")
 	flags.IntVar(&f.ceiling, "bench-ceiling", 0, "answer everything with so many bytes and do nothing else")
 	f.hooks.flags(c)
 	for _, name := range []string{"bench-ceiling", dumpTestKeys, dumpTestLeak} {
 		_ = flags.MarkHidden(name) // those of the dump test exist in its builds only
 	}
+	c.AddCommand(a.devOrders()...)
 	return c
 }
+
+// maxDevNodes bounds the nodes of one process: their memory is this machine's.
+const maxDevNodes = 5
 
 func (a *app) runDev(ctx context.Context, f *devFlags) error {
 	if !a.keepDumpable {
@@ -80,33 +89,44 @@ func (a *app) runDev(ctx context.Context, f *devFlags) error {
 	if err != nil {
 		return usage(err)
 	}
+	nodes, err := newFleet(f.nodes, f.listen)
+	if err != nil {
+		return usage(err)
+	}
 	if f.tls {
 		if cfg.TLS, err = devTLS(f.listen, f.caOut); err != nil {
 			return err
 		}
 	}
-	listener, err := net.Listen("tcp", f.listen)
-	if err != nil {
-		return fmt.Errorf("listen: %w (another address: --listen 127.0.0.1:0)", err)
+	nodes.config, nodes.hooks = func() node.Config { return cfg }, &f.hooks
+	if err := nodes.start(ctx); err != nil {
+		return errors.Join(err, nodes.close())
 	}
-	n, err := node.New(ctx, cfg)
-	if err != nil {
-		return errors.Join(err, listener.Close())
+	f.hooks.watch(nodes)
+	if err := a.serveDev(ctx, f, nodes, token); err != nil {
+		return errors.Join(err, nodes.close())
 	}
-	if err := f.hooks.apply(n); err != nil {
-		return errors.Join(err, listener.Close(), n.Close())
-	}
-	if err := n.Serve(listener); err != nil {
-		return errors.Join(err, listener.Close(), n.Close())
-	}
-	url := devURL(listener.Addr(), cfg.TLS)
-	if err := a.devPeople(ctx, f, url, token); err != nil {
-		return errors.Join(err, n.Close())
-	}
-	a.printReady(f, url, token)
-	<-ctx.Done()
 	fmt.Fprintln(a.err, "Stopping; everything in memory is wiped.")
-	return n.Close()
+	return nodes.close()
+}
+
+// serveDev takes orders and says that all is ready, until ctx ends.
+func (a *app) serveDev(ctx context.Context, f *devFlags, nodes *fleet, token []byte) error {
+	urlOf := func(addr string) string { return devURL(addr, f.tls) }
+	if f.nodes > 1 || a.control != "" {
+		orders, err := startControl(nodes, urlOf, a.control, nodes.seats[0].listen)
+		if err != nil {
+			return err
+		}
+		defer orders.close()
+	}
+	list := nodes.list(urlOf)
+	if err := a.devPeople(ctx, f, list[0].URL, token); err != nil {
+		return err
+	}
+	a.printReady(f, list, token)
+	<-ctx.Done()
+	return nil
 }
 
 // devConfig makes a configuration of the flags, or tells all that is wrong
@@ -120,8 +140,8 @@ func (a *app) devConfig(f *devFlags, token []byte) (node.Config, error) {
 	}
 	limit, err := parseBytes(f.memoryLimit)
 	faults := []error{err, cfg.LimitMemory(f.memoryLock, limit)}
-	if f.nodes != 1 {
-		faults = append(faults, fmt.Errorf("--nodes %d: one process runs one node so far; leave --nodes out", f.nodes))
+	if f.nodes < 1 || f.nodes > maxDevNodes {
+		faults = append(faults, fmt.Errorf("--nodes: want 1 to %d", maxDevNodes))
 	}
 	if f.ceiling < 0 {
 		faults = append(faults, errors.New("--bench-ceiling is negative"))
@@ -162,11 +182,11 @@ func (a *app) devToken(f *devFlags) ([]byte, error) {
 	return []byte(base64.RawURLEncoding.EncodeToString(random[:])), nil
 }
 
-func devURL(addr net.Addr, tls *tls.Config) string {
-	if tls != nil {
-		return "https://" + addr.String()
+func devURL(addr string, tls bool) string {
+	if tls {
+		return "https://" + addr
 	}
-	return "http://" + addr.String()
+	return "http://" + addr
 }
 
 // devPeople deposits made-up people.
@@ -217,9 +237,10 @@ func depositPeople(ctx context.Context, server *client.Client, crowd *people.Peo
 	return nil
 }
 
-// printReady says where the node is and what to try first. The first line is
+// printReady says where the nodes are and what to try first. The first line is
 // for programs that wait for it.
-func (a *app) printReady(f *devFlags, url string, token []byte) {
+func (a *app) printReady(f *devFlags, nodes []placed, token []byte) {
+	url := nodes[0].URL
 	fmt.Fprintf(a.out, "ready %s\n", url)
 	bearer, cacert, data := string(token), "", `'{"fields":{"display_name":"Ada Lovelace"}}'`
 	if a.tokenFile != "" {
@@ -238,9 +259,29 @@ func (a *app) printReady(f *devFlags, url string, token []byte) {
 		path, data = "/v1/resolve", `'{"ids":["`+crowd.ID(0).String()+`"],"fields":["display_name"]}'`
 		fmt.Fprintf(a.out, "people %d\n", f.people)
 	}
-	fmt.Fprintf(a.out, "\nThis node may do everything and keeps nothing: for trying out only. Begin with\n\n"+
+	for _, n := range nodes[1:] {
+		fmt.Fprintf(a.out, "node %d %s\n", n.Node, n.URL)
+	}
+	fmt.Fprintf(a.out, "\nThe token may do everything and nothing is kept: for trying out only. Begin with\n\n"+
 		"  curl -sS%s -H 'Authorization: Bearer %s' -H 'Content-Type: application/json' -d %s %s%s\n\n",
 		cacert, bearer, data, url, path)
+	if len(nodes) > 2 {
+		order := a.orderFor(f)
+		fmt.Fprintf(a.out, "Every node answers. In another terminal, let one die and ask another; then bring it back:\n\n"+
+			"  %s kill 2\n  %s restart 2\n\n", order, order)
+	}
+}
+
+// orderFor is how orders to this process begin.
+func (a *app) orderFor(f *devFlags) string {
+	command := os.Args[0]
+	switch {
+	case a.control != "":
+		return command + " dev --control " + a.control
+	case f.listen != defaultAddr:
+		return command + " --addr " + f.listen + " dev"
+	}
+	return command + " dev"
 }
 
 // parseBytes reads a size such as 512MiB.

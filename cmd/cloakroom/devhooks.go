@@ -13,3 +13,4 @@ type devHooks struct{}
 
 func (devHooks) flags(*cobra.Command)   {}
 func (devHooks) apply(*node.Node) error { return nil }
+func (devHooks) watch(*fleet)           {}

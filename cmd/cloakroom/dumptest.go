@@ -3,6 +3,8 @@
 package main
 
 import (
+	"bufio"
+	"io"
 	"os"
 
 	"github.com/spf13/cobra"
@@ -24,9 +26,26 @@ func (h *devHooks) flags(c *cobra.Command) {
 	flags.StringVar(&h.leak, dumpTestLeak, "", "leak names or keys")
 }
 
-func (h *devHooks) apply(n *node.Node) error {
+// apply breaks a node before it serves anybody.
+func (h *devHooks) apply(n *node.Node) error { return n.LeakForTest(h.leak) }
+
+// watch answers every line on descriptor 3 with the keys of all nodes that are
+// alive and the line "end", on descriptor 4.
+func (h *devHooks) watch(f *fleet) {
 	if h.keys {
-		go n.TellKeys(os.NewFile(3, "ask"), os.NewFile(4, "tell")) // ends with the pipe
+		go tellKeys(f, os.NewFile(3, "ask"), os.NewFile(4, "tell")) // ends with the pipe
 	}
-	return n.LeakForTest(h.leak)
+}
+
+func tellKeys(f *fleet, in io.Reader, out io.Writer) {
+	for lines := bufio.NewScanner(in); lines.Scan(); {
+		for _, n := range f.living() {
+			if n.TellKeys(out) != nil {
+				return
+			}
+		}
+		if _, err := io.WriteString(out, "end\n"); err != nil {
+			return
+		}
+	}
 }

@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"os"
@@ -24,18 +25,37 @@ func TestMain(m *testing.M) {
 // TestScripts runs the scripts in testdata against a real `cloakroom dev`,
 // one each, in this process. $TOKEN is the file with its token.
 func TestScripts(t *testing.T) {
+	runScripts(t, "testdata/scripts", func(env *testscript.Env, token string) error {
+		url, stop := startDev(t, "--token-file", token, "--people", "3")
+		env.Defer(stop)
+		env.Setenv("CLOAKROOM_ADDR", url)
+		return nil
+	})
+}
+
+// TestFleetScripts runs scripts against three nodes in a process of their own.
+// $NODE1 to $NODE3 are their addresses.
+func TestFleetScripts(t *testing.T) {
+	runScripts(t, "testdata/fleet", func(env *testscript.Env, token string) error {
+		p := startProcess(t, 3)
+		for i, url := range p.urls {
+			env.Setenv(fmt.Sprintf("NODE%d", i+1), url)
+		}
+		env.Setenv("CLOAKROOM_CONTROL", p.socket)
+		return os.WriteFile(token, []byte(fleetToken), 0o600)
+	})
+}
+
+func runScripts(t *testing.T, folder string, setup func(env *testscript.Env, token string) error) {
 	testscript.Run(t, testscript.Params{
-		Dir: "testdata/scripts",
+		Dir: folder,
 		Setup: func(env *testscript.Env) error {
 			token := filepath.Join(env.WorkDir, "token")
 			if err := os.WriteFile(token, []byte("script-token\n"), 0o600); err != nil {
 				return err
 			}
-			url, stop := startDev(t, "--token-file", token, "--people", "3")
-			env.Defer(stop)
-			env.Setenv("CLOAKROOM_ADDR", url)
 			env.Setenv("CLOAKROOM_TOKEN_FILE", token)
-			return nil
+			return setup(env, token)
 		},
 		Cmds: map[string]func(ts *testscript.TestScript, neg bool, args []string){
 			"setid": setID,
@@ -137,7 +157,11 @@ func TestDevRefuses(t *testing.T) {
 		code int
 		want string
 	}{
-		{"--nodes 3", 2, "one process runs one node so far"},
+		{"--nodes 0", 2, "want 1 to 5"},
+		{"--nodes 6", 2, "want 1 to 5"},
+		{"--nodes 3 --listen 127.0.0.1:65534", 2, "a port from 0 to 65533"},
+		{"--listen 127.0.0.1:port", 2, "want a port"},
+		{"--control /nonexistent/socket --listen 127.0.0.1:0", 1, "another place: --control"},
 		{"--listen 0.0.0.0:8200", 2, "add --tls"},
 		{"--listen nonsense", 2, "want HOST:PORT"},
 		{"--memory-limit 4", 2, "such as 512MiB"},

@@ -1,9 +1,9 @@
 package main
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
-	"sort"
 	"strings"
 )
 
@@ -28,10 +28,26 @@ type nodeStatus struct {
 		InUse   int64 `json:"in_use"`
 		Refused int64
 	}
-	Shards []struct {
-		Leading   bool
-		Tolerates int
-		Parked    string
+	Node  string
+	Nodes []struct {
+		Name  string
+		Alive bool
+	}
+	ClockSkew bool `json:"clock_skew"`
+	Directory groupOverview
+	Shards    []groupOverview
+}
+
+// groupOverview is what is shown of one Raft group.
+type groupOverview struct {
+	Leader, Role, Parked string
+	Leading              bool
+	Tolerates            int
+	Lag                  uint64
+	Subjects             int
+	Members              []struct {
+		Node, State string
+		Alive       bool
 	}
 }
 
@@ -49,11 +65,16 @@ func overview(document []byte) ([][]string, error) {
 		{"recovery", s.Recovery},
 		{"subjects", fmt.Sprintf("%d, and %d erased", s.Subjects, s.Erased)},
 		{"schema epoch", fmt.Sprint(s.Schema)},
+		{"nodes", s.nodes()},
+		{"directory", fmt.Sprintf("led by %s, tolerates the loss of %s", cmp.Or(s.Directory.Leader, "nobody"), nodesWord(s.Directory.Tolerates))},
 		{"shards", s.shards()},
 		{"keys and buffers", fmt.Sprintf("%s, lock %s, %s locked", s.Memory.Backend, s.Memory.Lock, size(s.Memory.Locked["keys"]+s.Memory.Locked["pool"]))},
 		{"record memory", fmt.Sprintf("%s of %s used, locked: %s", size(s.Arena.Used), size(s.Arena.Limit), yesNo(s.Memory.ArenaLocked))},
 		{"request buffers", fmt.Sprintf("%s of %s in use, %d requests refused", size(s.Pool.InUse), size(s.Pool.Total), s.Pool.Refused)},
 		{"register erasure", s.Memory.Erasure},
+	}
+	if s.ClockSkew {
+		rows = append(rows, []string{"clocks", "no majority agrees: nothing expires"})
 	}
 	for _, check := range s.Memory.Hardening {
 		state := "holds"
@@ -65,24 +86,96 @@ func overview(document []byte) ([][]string, error) {
 	return rows, nil
 }
 
-// shards says how the shards are, in one line.
-func (s *nodeStatus) shards() string {
-	leading, tolerates := 0, 0
-	var parked []string
-	for i, shard := range s.Shards {
-		if shard.Leading {
-			leading++
-		}
-		if i == 0 || shard.Tolerates < tolerates {
-			tolerates = shard.Tolerates
-		}
-		if shard.Parked != "" {
-			parked = append(parked, fmt.Sprintf("shard %d stopped: %s", i, shard.Parked))
+// nodes says who is there.
+func (s *nodeStatus) nodes() string {
+	var names []string
+	for _, n := range s.Nodes {
+		switch {
+		case n.Name == s.Node:
+			names = append(names, n.Name+" (this one)")
+		case n.Alive:
+			names = append(names, n.Name)
+		default:
+			names = append(names, n.Name+" (not heard of)")
 		}
 	}
-	sort.Strings(parked)
-	line := fmt.Sprintf("%d, %d in service, each tolerates the loss of %d replicas", len(s.Shards), leading, tolerates)
-	return strings.Join(append([]string{line}, parked...), "; ")
+	return strings.Join(names, ", ")
+}
+
+// shards says how the shards are, in one line.
+func (s *nodeStatus) shards() string {
+	led, least := 0, 0
+	var notable []string
+	for i, shard := range s.Shards {
+		if shard.Leading {
+			led++
+		}
+		if i == 0 || shard.Tolerates < least {
+			least = shard.Tolerates
+		}
+		if text := shard.notable(); text != "" {
+			notable = append(notable, fmt.Sprintf("shard %d %s", i, text))
+		}
+	}
+	line := fmt.Sprintf("%d, %d led here, each tolerates the loss of %s", len(s.Shards), led, nodesWord(least))
+	const few = 4
+	if len(notable) > few {
+		notable = append(notable[:few], fmt.Sprintf("%d more (shards list)", len(notable)-few))
+	}
+	return strings.Join(append([]string{line}, notable...), "; ")
+}
+
+func nodesWord(n int) string {
+	switch n {
+	case 0:
+		return "no node"
+	case 1:
+		return "one node"
+	}
+	return fmt.Sprintf("%d nodes", n)
+}
+
+// notable says what is out of order with a group, as this node sees it.
+func (g *groupOverview) notable() string {
+	switch {
+	case g.Parked != "":
+		return "stopped here: " + g.Parked
+	case g.Leader == "":
+		return "has no leader"
+	case g.Role == "catching-up":
+		return fmt.Sprintf("is catching up here, %d entries behind", g.Lag)
+	}
+	return ""
+}
+
+// shardRows are the shards as a table, the directory first.
+func shardRows(document []byte) ([][]string, error) {
+	var s nodeStatus
+	if err := json.Unmarshal(document, &s); err != nil {
+		return nil, err
+	}
+	rows := [][]string{{"shard", "leader", "role here", "tolerates", "lag", "subjects", "replicas", ""}}
+	add := func(name string, g *groupOverview) {
+		var members []string
+		for _, m := range g.Members {
+			text := m.Node
+			if m.State != "voter" {
+				text += " " + m.State
+			}
+			if !m.Alive {
+				text += " (not heard of)"
+			}
+			members = append(members, text)
+		}
+		rows = append(rows, []string{name, cmp.Or(g.Leader, "none"), g.Role, nodesWord(g.Tolerates), fmt.Sprint(g.Lag),
+			fmt.Sprint(g.Subjects), strings.Join(members, ", "), g.Parked})
+	}
+	add("directory", &s.Directory)
+	for i := range s.Shards {
+		add(fmt.Sprint(i), &s.Shards[i])
+	}
+	rows[1][5] = ""
+	return rows, nil
 }
 
 func yesNo(b bool) string {

@@ -57,3 +57,29 @@ func (a *app) progress(imp *importer.Importer, size int64) (stop func()) {
 func sortFaults(faults []rows.Fault) {
 	slices.SortFunc(faults, func(a, b rows.Fault) int { return cmp.Compare(a.Line, b.Line) })
 }
+
+// catchingUp shows how many groups of a dev process tolerate the loss of a
+// node again, on a terminal only. The func it returns is told, and told 0 of 0
+// at the end.
+func (a *app) catchingUp() func(done, of int) {
+	if !isTerminal(a.err) {
+		return func(int, int) {}
+	}
+	var bars *mpb.Progress
+	var bar *mpb.Bar
+	return func(done, of int) {
+		if of > 0 && bar == nil {
+			bars = mpb.New(mpb.WithOutput(a.err), mpb.WithWidth(40))
+			bar = bars.AddBar(int64(of), mpb.BarRemoveOnComplete(),
+				mpb.PrependDecorators(decor.CountersNoUnit("%d of %d groups whole")), mpb.AppendDecorators(decor.Elapsed(decor.ET_STYLE_GO)))
+		}
+		switch {
+		case of > 0:
+			bar.SetCurrent(int64(min(done, of-1)))
+		case bar != nil:
+			bar.Abort(true)
+			bars.Wait()
+			bar = nil
+		}
+	}
+}

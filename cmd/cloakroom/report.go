@@ -56,6 +56,10 @@ func exitCode(err error) int {
 	if errors.As(err, &u) {
 		return exitUsage
 	}
+	var order *orderError
+	if errors.As(err, &order) {
+		return order.code
+	}
 	for _, notNow := range []error{
 		cloakroom.ErrSealed, cloakroom.ErrStarting, cloakroom.ErrOverloaded, cloakroom.ErrMemoryFull, cloakroom.ErrUnavailable,
 		cloakroom.ErrDirectoryStale, cloakroom.ErrAuditUnavailable, cloakroom.ErrStaleSchema, cloakroom.ErrRate,
@@ -91,6 +95,7 @@ var hints = []struct {
 	err  error
 	hint string
 }{
+	{errNoDev, "Is it running, with more than one node? Start it with `cloakroom dev --nodes 3`. If its first node is not at that port, name its address with --addr, or the socket with --control."},
 	{importer.ErrRejected, "Correct the rows and import the file again; with --key, rows that went in are skipped then."},
 	{importer.ErrStrict, "Correct the row and import the file again, or leave --strict out to import the good rows."},
 	{cloakroom.ErrUnauthenticated, "Name the file with your token: --token-file FILE or CLOAKROOM_TOKEN_FILE."},

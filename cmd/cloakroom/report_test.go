@@ -54,13 +54,18 @@ func TestNoEscapesReachTheTerminal(t *testing.T) {
 }
 
 func TestOverviewIsShortAndTellsWhatFails(t *testing.T) {
-	rows, err := overview([]byte(`{"ready":true,"subjects":3,"shards":[{"leading":true},{"parked":"disk"}],
+	rows, err := overview([]byte(`{"ready":true,"subjects":3,"node":"n1",
+		"nodes":[{"name":"n1","alive":true},{"name":"n2","alive":false}],"clock_skew":true,"directory":{"leader":"n2","tolerates":1},
+		"shards":[{"leading":true,"leader":"n1","role":"leader","tolerates":1},{"leader":"n2","parked":"disk"},
+			{"role":"follower"},{"leader":"n2","role":"catching-up","lag":7}],
 		"memory":{"backend":"secretmem","locked":{"keys":1024,"pool":1048576},"hardening":[{"name":"swap","ok":false,"detail":"swap is on"}]}}`))
 	if err != nil {
 		t.Fatal(err)
 	}
 	text := fmt.Sprint(rows)
-	for _, want := range []string{"ready yes", "subjects 3", "2, 1 in service", "shard 1 stopped: disk", "1.0 MiB locked", "swap does not hold"} {
+	for _, want := range []string{"ready yes", "subjects 3", "4, 1 led here, each tolerates the loss of no node",
+		"shard 1 stopped here: disk; shard 2 has no leader; shard 3 is catching up here, 7 entries behind", "nodes n1 (this one), n2 (not heard of)",
+		"directory led by n2, tolerates the loss of one node", "clocks no majority", "1.0 MiB locked", "swap does not hold"} {
 		if !strings.Contains(text, want) {
 			t.Errorf("no %q in %s", want, text)
 		}

@@ -20,6 +20,7 @@ type app struct {
 	addr, tokenFile, caCert string
 	timeout                 time.Duration
 	json                    bool
+	control                 string // socket of a dev process
 
 	keepDumpable bool // dev leaves the process as it is; for tests, which share it
 }
@@ -50,7 +51,7 @@ Exit codes: 0 done, 1 failed, 2 wrong usage, 3 not now (try again later).`,
 	flags.StringVar(&a.caCert, "cacert", os.Getenv("CLOAKROOM_CACERT"), "file with the CA certificate to trust, PEM (CLOAKROOM_CACERT)")
 	flags.DurationVar(&a.timeout, "timeout", 30*time.Second, "longest time for one attempt of a request")
 	root.AddCommand(a.dev(), a.deposit(), a.resolve(), a.get(), a.erase(), a.importCommand(),
-		a.status(), a.schema(), a.version(), a.man(root))
+		a.status(), a.shards(), a.schema(), a.version(), a.man(root))
 	return root
 }
 

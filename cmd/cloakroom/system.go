@@ -39,6 +39,51 @@ func (a *app) status() *cobra.Command {
 	return a.jsonFlag(c)
 }
 
+func (a *app) shards() *cobra.Command {
+	list := &cobra.Command{
+		Use:   "list",
+		Short: "List the shards: who leads, what is here, what can be lost",
+		Long: `List shows every shard as the asked node sees it: the node that leads it, what
+the replica here is (leader, follower, catching-up, absent, parked), how many
+further nodes it can lose, and how many entries the replica here is behind.`,
+		Args: cobra.NoArgs,
+		RunE: func(c *cobra.Command, _ []string) error {
+			server, err := a.client()
+			if err != nil {
+				return err
+			}
+			defer server.Close()
+			document, err := server.Status(c.Context())
+			if err != nil {
+				return err
+			}
+			if a.json {
+				return a.printShards(document)
+			}
+			rows, err := shardRows(document)
+			if err != nil {
+				return fmt.Errorf("read status: not valid JSON")
+			}
+			return table(a.out, rows)
+		},
+	}
+	c := &cobra.Command{Use: "shards", Short: "Show how the shards are"}
+	c.AddCommand(a.jsonFlag(list))
+	return c
+}
+
+// printShards prints the part of a status document that is about the groups.
+func (a *app) printShards(document json.RawMessage) error {
+	var part struct {
+		Directory json.RawMessage `json:"directory"`
+		Shards    json.RawMessage `json:"shards"`
+	}
+	if json.Unmarshal(document, &part) != nil {
+		return fmt.Errorf("read status: not valid JSON")
+	}
+	return printJSON(a.out, part)
+}
+
 func (a *app) schema() *cobra.Command {
 	c := &cobra.Command{Use: "schema", Short: "Show or change the declared fields"}
 	show := &cobra.Command{
