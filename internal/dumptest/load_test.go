@@ -49,7 +49,7 @@ func fields(crowd *people.People, i uint64) string {
 
 // call sends one request; want, if not empty, must be in the answer.
 func (n *devNode) call(ctx context.Context, method, path, body, token string, want []byte) (status int, err error) {
-	req, err := http.NewRequestWithContext(ctx, method, n.url+path, strings.NewReader(body))
+	req, err := http.NewRequestWithContext(ctx, method, n.url()+path, strings.NewReader(body))
 	if err != nil {
 		return 0, err
 	}
@@ -258,7 +258,7 @@ func (l *loadRun) halfBody(ctx context.Context, _ uint64) (int, error) {
 	var conn net.Conn
 	var err error
 	transport := l.node.client.Transport.(*http.Transport)
-	if strings.HasPrefix(l.node.url, "https") {
+	if strings.HasPrefix(l.node.urls[0], "https") {
 		conn, err = (&tls.Dialer{Config: transport.TLSClientConfig}).DialContext(ctx, "tcp", l.node.Addr())
 	} else {
 		conn, err = (&net.Dialer{}).DialContext(ctx, "tcp", l.node.Addr())
