@@ -212,7 +212,7 @@ func (c *caller) ask(ctx context.Context, method uint8, body []byte) (*call, err
 		c.out.mu.Unlock()
 		return nil, c.lost(false)
 	}
-	if n := len(c.out.pending); n > 0 && n+len(body) > maxBodies {
+	if n := c.out.queued; n > 0 && n+len(body) > maxBodies {
 		c.out.mu.Unlock()
 		return nil, fmt.Errorf("%w: %w", ErrUnreachable, errBacklog)
 	}
@@ -236,7 +236,7 @@ func (c *caller) abandon(ctx context.Context, q *call) (err error, abandoned boo
 		return nil, false
 	}
 	if err = fmt.Errorf("%w: %w", cloakroom.ErrOutcomeUnknown, context.Cause(ctx)); c.out.unsent(q.batch) {
-		c.out.takeBack(q.at)
+		c.out.takeBack(q.batch, q.at)
 		err = late(ctx)
 	}
 	q.ghost = true

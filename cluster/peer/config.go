@@ -60,6 +60,8 @@ type Config struct {
 	// Stall is how long a write may stand still, and how long a peer that owes
 	// an answer may be silent, before its connection is cut; default 3 s.
 	Stall time.Duration
+
+	backlog int // default maxBacklog; tests have less
 }
 
 const (
@@ -80,6 +82,9 @@ func (c *Config) check() error {
 	}
 	if c.Handshake == 0 {
 		c.Handshake = defaultHandshake
+	}
+	if c.backlog == 0 {
+		c.backlog = maxBacklog
 	}
 	if c.Stall == 0 {
 		c.Stall = defaultStall

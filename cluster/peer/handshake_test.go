@@ -66,7 +66,7 @@ func wellFor(t *testing.T, a *Port, b string) {
 	t.Helper()
 	got, err := a.Call(t.Context(), b, 1, []byte("well"))
 	if err != nil || string(got) != "well" {
-		t.Errorf("got %q, %v", got, err)
+		t.Errorf("got %d bytes, %v", len(got), err)
 	}
 }
 
@@ -416,4 +416,10 @@ func TestComplaintsAreFew(t *testing.T) {
 			t.Errorf("%d lines after a while", n)
 		}
 	})
+}
+
+// tlsServer is the accepting side of a node's TLS.
+func (r *rig) tlsServer(raw net.Conn, node string) *tls.Conn {
+	return tls.Server(raw, &tls.Config{Certificates: []tls.Certificate{r.ca.Node(node)},
+		ClientAuth: tls.RequireAnyClientCert, NextProtos: []string{calls.protocol(), raft.protocol()}})
 }

@@ -99,8 +99,8 @@ func (p *Port) shaken(l *link) {
 func (l *link) cut(cause error) {
 	l.once.Do(func() {
 		l.cause.Store(&cause)
+		l.raw.Close() // first: no answer of a handler whose context ends gets out
 		l.cancel()
-		l.raw.Close()
 		l.port.mu.Lock()
 		delete(l.port.links, l)
 		gone := l.gone

@@ -101,16 +101,16 @@ func (p *Port) stop(hard bool) {
 	p.closed = true // from here on no link, stream or goroutine is added
 	links, streams := p.openLinks(), p.openStreams()
 	p.mu.Unlock()
-	p.cancel()
 	p.listener.Close()
-	for _, s := range streams {
-		s.Close()
-	}
 	for _, l := range links {
 		if hard {
 			l.linger()
 		}
 		l.cut(net.ErrClosed)
+	}
+	p.cancel() // after the links: see link.cut
+	for _, s := range streams {
+		s.Close()
 	}
 }
 

@@ -60,6 +60,7 @@ func (r refusal) Unwrap() error { return ErrRefused }
 type refusedBy struct{ refusal }
 
 func (r refusedBy) Error() string { return fmt.Sprintf("refused by the peer: %s", r.words()) }
+func (r refusedBy) Unwrap() error { return r.refusal }
 
 type refusalCounts [refusals]atomic.Uint64
 

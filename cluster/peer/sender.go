@@ -4,6 +4,7 @@ import (
 	"errors"
 	"io"
 	"runtime"
+	"slices"
 	"sync"
 )
 
@@ -20,17 +21,23 @@ type sender struct {
 	room *sync.Cond // on mu: a batch was written, or failed
 
 	mu      sync.Mutex
-	pending []byte // the batch that is gathered
-	spare   []byte // a buffer for the next one
-	batch   uint64 // number of the batch that is gathered; lower ones were begun
+	queue   [][]byte // the batches that wait
+	queued  int      // bytes in them
+	batch   uint64   // number of queue[0]; lower ones were begun
+	spare   []byte   // a buffer for the next one
 	writing bool
 	failed  bool
 	seen    uint64 // progress at the last tick
 	still   int    // ticks since then
 }
 
-// keepBuffer is the largest buffer that is used again, in bytes.
-const keepBuffer = 256 << 10
+const (
+	// batchBytes is how large a batch is when the next one is begun. A batch
+	// is the unit of "may have been sent", and one write shares its price.
+	batchBytes = 64 << 10
+	// keepBuffer is the largest buffer that is used again, in bytes.
+	keepBuffer = 2 * batchBytes
+)
 
 func newSender(conn io.Writer, fail func(error)) *sender {
 	s := &sender{conn: conn, fail: fail, wake: make(chan struct{}, 1)}
@@ -40,16 +47,25 @@ func newSender(conn io.Writer, fail func(error)) *sender {
 
 // add gathers a frame and returns the batch it is in and where. Needs mu.
 func (s *sender) add(f frame, body []byte) (batch uint64, at int) {
-	at = len(s.pending)
-	s.pending = f.append(s.pending, body)
-	return s.batch, at
+	last := len(s.queue) - 1
+	if last < 0 || len(s.queue[last]) >= batchBytes {
+		s.queue = append(s.queue, s.spare[:0])
+		s.spare = nil
+		last++
+	}
+	at = len(s.queue[last])
+	s.queue[last] = f.append(s.queue[last], body)
+	s.queued += frameHead + len(body)
+	return s.batch + uint64(last), at
 }
 
 // unsent says that nothing of a batch was written. Needs mu.
 func (s *sender) unsent(batch uint64) bool { return batch >= s.batch }
 
 // takeBack makes a frame of an unsent batch void. Needs mu.
-func (s *sender) takeBack(at int) { s.pending[at+kindOffset] = byte(void) }
+func (s *sender) takeBack(batch uint64, at int) {
+	s.queue[batch-s.batch][at+kindOffset] = byte(void)
+}
 
 // flush sees to it that what was gathered gets written, and unlocks. here: the
 // one who calls may write, that is, may be held up as long as the connection
@@ -74,24 +90,27 @@ func (s *sender) flush(here, more bool) {
 	s.wake <- struct{}{} // the role goes to run; there is room, since it is one role
 }
 
-// writeBatch writes what is pending and returns whether there is more, else
-// the role ends. Needs mu, which is free during the write, and the role.
+// writeBatch writes a batch and returns whether there is more, else the role
+// ends. Needs mu, which is free during the write, and the role.
 func (s *sender) writeBatch() (more bool) {
-	batch := s.pending
-	s.pending, s.spare = s.spare[:0], nil
-	s.batch++
-	s.mu.Unlock()
-	_, err := s.conn.Write(batch)
-	if err != nil {
-		s.fail(err) // not under mu: whoever waits for an answer is told
+	if len(s.queue) > 0 {
+		batch := s.queue[0]
+		s.queue = slices.Delete(s.queue, 0, 1)
+		s.queued -= len(batch)
+		s.batch++
+		s.mu.Unlock()
+		_, err := s.conn.Write(batch)
+		if err != nil {
+			s.fail(err) // not under mu: whoever waits for an answer is told
+		}
+		s.mu.Lock()
+		s.failed = s.failed || err != nil
+		s.room.Broadcast()
+		if cap(batch) <= keepBuffer {
+			s.spare = batch
+		}
 	}
-	s.mu.Lock()
-	s.failed = s.failed || err != nil
-	s.room.Broadcast()
-	if cap(batch) <= keepBuffer {
-		s.spare = batch
-	}
-	s.writing = len(s.pending) > 0 && !s.failed
+	s.writing = len(s.queue) > 0 && !s.failed
 	return s.writing
 }
 

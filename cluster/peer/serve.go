@@ -88,7 +88,7 @@ func (s *server) await(size int) error {
 	s.out.mu.Lock()
 	defer s.out.mu.Unlock()
 	for !s.dead && (s.calls >= maxInFlight || s.calls > 0 && s.bodies+size > maxBodies ||
-		s.out.writing && len(s.out.pending) > maxBodies) {
+		s.out.writing && s.out.queued > maxBodies) {
 		s.out.room.Wait()
 	}
 	if s.dead {
@@ -161,7 +161,7 @@ func (s *server) reply(w work, body []byte, err error) {
 		return
 	}
 	s.out.add(f, body)
-	overflow := len(s.out.pending) > maxBacklog
+	overflow := s.out.queued > s.link.port.cfg.backlog
 	s.out.flush(true, s.calls > 0) // unlocks
 	if overflow {
 		s.link.cut(errNotRead)
