@@ -3,7 +3,6 @@ package cluster
 import (
 	"fmt"
 	"runtime"
-	"syscall"
 	"testing"
 	"time"
 
@@ -91,17 +90,10 @@ func BenchmarkIdle(b *testing.B) {
 		sinks(c, r)
 		c.Clock = wallClock{}
 	})
-	cpu := func() time.Duration {
-		var use syscall.Rusage
-		if err := syscall.Getrusage(syscall.RUSAGE_SELF, &use); err != nil {
-			b.Fatal(err)
-		}
-		return time.Duration(use.Utime.Nano() + use.Stime.Nano())
-	}
 	for b.Loop() {
-		before := cpu()
+		before := cpuTime(b)
 		<-time.After(2 * time.Second)
-		b.ReportMetric(float64(cpu()-before)/float64(2*time.Second)*100, "%core")
+		b.ReportMetric(float64(cpuTime(b)-before)/float64(2*time.Second)*100, "%core")
 	}
 }
 

@@ -284,6 +284,9 @@ func (c *Cluster) end(crash bool) error {
 	}
 	drain(shards)
 	c.desk.close() // after the shards: sealing a batch may ask it for a number
+	if c.net != nil && !crash {
+		c.handOver(shards)
+	}
 	if c.net != nil {
 		c.rounds.Close()
 		c.net.Close()

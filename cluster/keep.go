@@ -3,6 +3,7 @@ package cluster
 import (
 	"context"
 	"errors"
+	"slices"
 	"time"
 
 	"cloakroom"
@@ -15,9 +16,11 @@ type keeping struct {
 	c *Cluster
 	g *group
 
-	known  string // the replica that the directory was last seen to list
-	silent int    // ticks in a row without a leader of the directory in sight
-	last   int64  // the tick counted last
+	known string               // the replica that the directory was last seen to list
+	nodes []directory.NodeInfo // that connections were last reviewed by
+
+	silent int   // ticks in a row without a leader of the directory in sight
+	last   int64 // the tick counted last
 }
 
 // keep brings this node's replica to what the directory says and returns when
@@ -47,6 +50,17 @@ func (k *keeping) keep(ctx context.Context) time.Duration {
 		return k.seek(ctx, m)
 	}
 	return whenever
+}
+
+// review has the port cut the connections of lives that are over.
+func (k *keeping) review() {
+	if k.c.net == nil {
+		return
+	}
+	if nodes := k.c.Directory().Nodes; !slices.Equal(nodes, k.nodes) {
+		k.nodes = nodes
+		k.c.net.Review()
+	}
 }
 
 // wanted returns the replica of g that this life of the node should have, nil

@@ -1,12 +1,10 @@
 package cluster
 
 import (
+	"bytes"
 	"context"
-	"crypto/rand"
+	"errors"
 	"fmt"
-	"io"
-	"log/slog"
-	"os"
 	"sync"
 	"testing"
 	"time"
@@ -14,227 +12,7 @@ import (
 	"cloakroom"
 	"cloakroom/cluster/command"
 	"cloakroom/cluster/directory"
-	"cloakroom/cluster/peer"
-	"cloakroom/cluster/peer/peertest"
-	"cloakroom/cluster/state"
-	"cloakroom/securemem"
 )
-
-// house is a cluster of several nodes in one test, each with its own memory.
-type house struct {
-	t      testing.TB
-	ca     *peertest.CA
-	id     directory.ID
-	shards int
-	change func(name string, cfg *Config)
-
-	mu    sync.Mutex
-	nodes map[string]*resident
-}
-
-// resident is one life of one node.
-type resident struct {
-	*Cluster
-	name   string
-	memory *securemem.Memory
-}
-
-// newHouse founds a cluster of that many nodes over loopback TCP.
-func newHouse(t testing.TB, nodes, shards int, change func(name string, cfg *Config)) *house {
-	t.Helper()
-	h := &house{t: t, id: directory.ID{7}, shards: shards, change: change, nodes: make(map[string]*resident)}
-	h.ca = peertest.NewCA(t, [16]byte(h.id))
-	t.Cleanup(h.closeAll)
-	for i := range nodes {
-		h.start(fmt.Sprintf("n%d", i+1))
-	}
-	h.awaitTolerance(min(nodes, 3)/2 - (1 - min(nodes, 3)%2))
-	return h
-}
-
-// config is what a node of the house is made from.
-func (h *house) config(name string, memory *securemem.Memory) Config {
-	cfg := Config{Node: name, ClusterID: h.id, Shards: h.shards, Clock: wallClock{}, Rand: rand.Reader,
-		Settings:  directory.Settings{Replication: 3, RecoveryMode: "none", LeaseMillis: 3000},
-		LogBudget: 1 << 20,
-		MapLog:    func(n int) ([]byte, error) { return memory.MapPlain("log", n) }, UnmapLog: memory.UnmapPlain,
-		SealBatch: func(dst []byte, group, generation uint32, batch []byte) ([]byte, error) {
-			return seal(dst, group, generation, batch), nil
-		},
-		OpenBatch:    unseal,
-		RecordMemory: memory.Arena().Free,
-		Machine: func(id cloakroom.ShardID) (Machine, error) {
-			m, err := state.New(state.Config{Slab: memory.Arena().NewSlab(fmt.Sprintf("shard %d", id))})
-			return stateMachine{m}, err
-		},
-		Network: &Network{Listen: "127.0.0.1:0", Certificate: h.ca.Node(name), Roots: h.ca.Roots(), Carrier: peer.TCP()},
-	}
-	if os.Getenv("CLOAKROOM_TEST_LOG") != "" {
-		cfg.Logger = slog.New(slog.NewTextHandler(os.Stderr, nil)).With("node", name)
-	}
-	cfg.Network.Seeds = h.seeds(name)
-	if h.change != nil {
-		h.change(name, &cfg)
-	}
-	return cfg
-}
-
-// seeds lists the other nodes' addresses.
-func (h *house) seeds(but string) []string {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	var seeds []string
-	for name, n := range h.nodes {
-		if name != but {
-			seeds = append(seeds, n.net.Addr())
-		}
-	}
-	return seeds
-}
-
-// open makes a node, not started and not in the house yet.
-func (h *house) open(name string) (*resident, error) {
-	memory, err := securemem.Open(securemem.Config{Lock: securemem.LockOff, Limit: 32 << 20})
-	if err != nil {
-		return nil, err
-	}
-	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
-	defer cancel()
-	c, err := New(ctx, h.config(name, memory))
-	if err != nil {
-		memory.Close()
-		return nil, err
-	}
-	return &resident{Cluster: c, name: name, memory: memory}, nil
-}
-
-// start brings a node up.
-func (h *house) start(name string) *resident {
-	h.t.Helper()
-	n, err := h.open(name)
-	if err != nil {
-		h.t.Fatalf("New %s: %v", name, err)
-	}
-	h.mu.Lock()
-	h.nodes[name] = n
-	h.mu.Unlock()
-	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
-	defer cancel()
-	if err := n.Start(ctx); err != nil {
-		h.t.Fatalf("Start %s: %v", name, err)
-	}
-	return n
-}
-
-// end takes a node out of the house.
-func (h *house) end(name string, how func(*Cluster) error) {
-	h.mu.Lock()
-	n := h.nodes[name]
-	delete(h.nodes, name)
-	h.mu.Unlock()
-	if err := how(n.Cluster); err != nil {
-		h.t.Errorf("end %s: %v", name, err)
-	}
-	n.memory.Close()
-}
-
-func (h *house) kill(name string) { h.end(name, (*Cluster).Kill) }
-
-func (h *house) closeAll() {
-	for _, name := range h.names() {
-		h.end(name, (*Cluster).Close)
-	}
-}
-
-// names lists who is there.
-func (h *house) names() []string {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	var names []string
-	for name := range h.nodes {
-		names = append(names, name)
-	}
-	return names
-}
-
-func (h *house) node(name string) *resident {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	return h.nodes[name]
-}
-
-// awaitTolerance waits until every node is ready and says that every group
-// tolerates the loss of n replicas.
-func (h *house) awaitTolerance(n int) {
-	h.t.Helper()
-	h.await(fmt.Sprintf("every group tolerates %d", n), func() (bool, string) {
-		for _, name := range h.names() {
-			s := h.node(name).Status()
-			if !s.Ready {
-				return false, name + " is not ready: " + describe(&s)
-			}
-			for i := range s.Shards {
-				if s.Shards[i].Tolerates < n {
-					return false, name + ": " + describe(&s)
-				}
-			}
-			if s.Directory.Tolerates < n {
-				return false, name + ": " + describe(&s)
-			}
-		}
-		return true, ""
-	})
-}
-
-// describe says where the groups of a node stand.
-func describe(s *Status) string {
-	text := fmt.Sprintf("directory %s led by %q tolerates %d %v", s.Directory.Role, s.Directory.Leader, s.Directory.Tolerates, s.Directory.Members)
-	for i := range s.Shards {
-		g := &s.Shards[i]
-		text += fmt.Sprintf("; shard %d %s led by %q tolerates %d %v", i, g.Role, g.Leader, g.Tolerates, g.Members)
-	}
-	return text
-}
-
-// await waits for a condition, which says why it is not met.
-func (h *house) await(what string, met func() (bool, string)) {
-	h.t.Helper()
-	limit := time.NewTimer(30 * time.Second)
-	defer limit.Stop()
-	tick := time.NewTicker(5 * time.Millisecond)
-	defer tick.Stop()
-	for {
-		ok, why := met()
-		if ok {
-			return
-		}
-		select {
-		case <-tick.C:
-		case <-limit.C:
-			h.t.Fatalf("%s: %s", what, why)
-		}
-	}
-}
-
-// deposit writes one subject through a node.
-func (n *resident) deposit(ctx context.Context, shard cloakroom.ShardID, serial uint64, value string) error {
-	c := subject(serial, value)
-	results, _, err := n.Propose(ctx, shard, []command.Command{c})
-	if err == nil {
-		err = results[0].Err(command.Put)
-	}
-	return err
-}
-
-// look reads one subject through a node.
-func (n *resident) look(ctx context.Context, shard cloakroom.ShardID, serial uint64) (string, error) {
-	var got command.Records
-	err := n.Read(ctx, shard, cloakroom.Linearizable, cloakroom.Index{}, []cloakroom.Token{put(serial, 0).Fields[0].Token}, &got)
-	if err != nil {
-		return "", err
-	}
-	return string(got.At(0)), nil
-}
 
 // The first slice: what is deposited on any node is read on every node, the
 // death of one changes nothing, and it comes back as a new life that votes.
@@ -281,4 +59,174 @@ func TestThreeNodes(t *testing.T) {
 	}
 }
 
-var _ io.Closer = (*Cluster)(nil)
+// Two replicas of three are gone: nothing is done, and that is what is said.
+func TestWithoutAQuorum(t *testing.T) {
+	h := newHouse(t, 3, 2, nil)
+	if err := h.node("n1").deposit(t.Context(), 0, 1, "first"); err != nil {
+		t.Fatal(err)
+	}
+	h.kill("n1")
+	h.kill("n2")
+	soon := func() context.Context {
+		ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
+		t.Cleanup(cancel)
+		return ctx
+	}
+	n := h.node("n3")
+	if _, err := n.look(soon(), 0, 1); !errors.Is(err, cloakroom.ErrUnavailable) {
+		t.Errorf("read: got %v, want unavailable", err)
+	}
+	if err := n.deposit(soon(), 0, 2, "second"); !errors.Is(err, cloakroom.ErrUnavailable) || errors.Is(err, cloakroom.ErrOutcomeUnknown) {
+		t.Errorf("deposit: got %v, want unavailable", err)
+	}
+	if _, err := n.NextSealingNumber(soon()); !errors.Is(err, cloakroom.ErrUnavailable) {
+		t.Errorf("change of the directory: got %v, want unavailable", err)
+	}
+	if s := n.Status(); s.Ready || s.Shards[0].Tolerates != 0 || s.Shards[0].Leader != "" {
+		t.Errorf("status: %s", describe(&s))
+	}
+	if v := n.Directory(); v.Epoch == 0 || len(v.Nodes) != 3 {
+		t.Errorf("the view is gone: %+v", v)
+	}
+}
+
+// Numbers are handed out once, whichever node is asked, and the node that
+// changed the directory sees the change.
+func TestTheDirectoryIsChangedFromAnyNode(t *testing.T) {
+	h := newHouse(t, 3, 1, nil)
+	var mu sync.Mutex
+	seen := make(map[cloakroom.SealingNumber]bool)
+	var wg sync.WaitGroup
+	for _, name := range h.names() {
+		n := h.node(name)
+		wg.Go(func() {
+			for range 20 {
+				number, err := n.NextSealingNumber(t.Context())
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				if shown := n.Directory().SealingNumber; shown < number {
+					t.Errorf("%s got number %d and sees %d", n.name, number, shown)
+				}
+				mu.Lock()
+				if seen[number] {
+					t.Errorf("number %d was handed out twice", number)
+				}
+				seen[number] = true
+				mu.Unlock()
+			}
+		})
+	}
+	wg.Wait()
+	result, err := h.node("n2").ProposeDirectory(t.Context(), &directory.Command{SetSchema: &directory.SetSchema{ExpectedEpoch: 5}})
+	if err != nil || !errors.Is(result.Err(), cloakroom.ErrConflict) {
+		t.Errorf("a refusal from afar: %+v, %v", result, err)
+	}
+}
+
+// An orderly end hands its leads over: writes go on without an election.
+func TestCloseHandsOver(t *testing.T) {
+	h := newHouse(t, 3, 4, nil)
+	h.end("n1", (*Cluster).Close)
+	for shard := range cloakroom.ShardID(4) {
+		ctx, cancel := context.WithTimeout(t.Context(), 400*time.Millisecond) // less than an election takes
+		err := h.node("n2").deposit(ctx, shard, uint64(shard)+1, "after")
+		cancel()
+		if err != nil {
+			t.Errorf("shard %d: %v", shard, err)
+		}
+	}
+}
+
+// More nodes than voters: the others forward, and learn of the directory.
+func TestFiveNodes(t *testing.T) {
+	h := newHouse(t, 5, 3, nil)
+	view := h.node("n5").Directory()
+	for g := range view.Groups() {
+		info, _ := view.Group(g)
+		voters := 0
+		for _, r := range info.Replicas {
+			if r.State == directory.Voter {
+				voters++
+			}
+		}
+		if voters != 3 {
+			t.Errorf("%s has %d voters: %+v", g, voters, info.Replicas)
+		}
+	}
+	for i, name := range h.names() {
+		for shard := range cloakroom.ShardID(3) {
+			serial := uint64(i*10) + uint64(shard) + 1
+			if err := h.node(name).deposit(t.Context(), shard, serial, name); err != nil {
+				t.Fatal(err)
+			}
+			for _, other := range h.names() {
+				if got, err := h.node(other).look(t.Context(), shard, serial); err != nil || got != name {
+					t.Errorf("%s wrote, %s reads %q, %v", name, other, got, err)
+				}
+			}
+		}
+	}
+}
+
+// A page whose records do not fit into one answer is asked for in pieces.
+func TestLargePagesComeInPieces(t *testing.T) {
+	h := newHouse(t, 3, 2, nil)
+	const each = 40
+	dst := &command.Records{}
+	parts := make([]Part, 2)
+	for shard := range parts {
+		var cmds []command.Command
+		p := &parts[shard]
+		p.Shard = cloakroom.ShardID(shard)
+		for i := range each {
+			c := subject(uint64(shard*each+i+1), string(bytes.Repeat([]byte{byte(i + 1)}, 60_000)))
+			cmds = append(cmds, c)
+			p.Tokens = append(p.Tokens, c.Fields[0].Token, cloakroom.Token{byte(i), 9})
+		}
+		if _, _, err := h.node("n2").Propose(t.Context(), p.Shard, cmds); err != nil {
+			t.Fatal(err)
+		}
+	}
+	spans := dst.Extend(4 * each)
+	parts[0].Spans, parts[1].Spans = spans[:2*each], spans[2*each:]
+	h.node("n2").ReadParts(t.Context(), cloakroom.Linearizable, cloakroom.Index{}, parts, dst)
+	for shard := range parts {
+		if parts[shard].Err != nil {
+			t.Fatal(parts[shard].Err)
+		}
+		for i := range each {
+			at := 2 * (shard*each + i)
+			if got := dst.At(at); len(got) != 60_000 || got[0] != byte(i+1) || got[59_999] != byte(i+1) {
+				t.Fatalf("record %d of shard %d: %d bytes", i, shard, len(got))
+			}
+			if dst.At(at+1) != nil {
+				t.Fatal("a record that was never deposited")
+			}
+		}
+	}
+	if dst.Time == 0 {
+		t.Error("no shard time")
+	}
+}
+
+// A read at an index waits for it on the leader, also when asked from afar.
+func TestReadFromAfarWaitsForItsIndex(t *testing.T) {
+	h := newHouse(t, 3, 1, nil)
+	c := subject(1, "value")
+	_, index, err := h.node("n3").Propose(t.Context(), 0, []command.Command{c})
+	if err != nil || index.Index == 0 {
+		t.Fatal(index, err)
+	}
+	var got command.Records
+	if err := h.node("n2").Read(t.Context(), 0, cloakroom.Lease, index, []cloakroom.Token{c.Fields[0].Token}, &got); err != nil || string(got.At(0)) != "value" {
+		t.Fatalf("%q, %v", got.At(0), err)
+	}
+	index.Index += 1000
+	ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
+	defer cancel()
+	if err := h.node("n2").Read(ctx, 0, cloakroom.Lease, index, nil, &got); !errors.Is(err, cloakroom.ErrUnavailable) {
+		t.Errorf("an index to come: %v", err)
+	}
+}

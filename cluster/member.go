@@ -18,6 +18,7 @@ type member struct {
 	state   io.Closer // gives the state's memory back; nil: nothing to give
 	stream  io.Closer // nil: reaches nobody
 
+	broken atomic.Bool                // for tests: a machine of the directory that fails
 	voters atomic.Pointer[electorate] // of its group while it leads
 }
 
@@ -71,7 +72,7 @@ func (c *Cluster) connect(g *group, m *member, conf *replica.Config) error {
 func (c *Cluster) machineFor(g *group, m *member) (replica.Machine, error) {
 	shard, ok := g.id.Shard()
 	if !ok {
-		return &directoryMachine{Machine: directory.New(), publish: c.publish}, nil
+		return &directoryMachine{Machine: directory.New(), publish: c.publish, broken: &m.broken}, nil
 	}
 	machine, err := c.cfg.Machine(shard)
 	if err != nil {

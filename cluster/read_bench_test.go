@@ -1,6 +1,7 @@
 package cluster
 
 import (
+	"context"
 	"crypto/rand"
 	"testing"
 
@@ -8,38 +9,25 @@ import (
 	"cloakroom/cluster/command"
 )
 
-// BenchmarkRead is a page of 100 records out of 16 shards with real state, as
+// BenchmarkRead is a page of 96 records out of 16 shards with real state, as
 // one node alone reads it.
 func BenchmarkRead(b *testing.B) {
 	r, _ := openReal(b, 256<<20, func(c *Config) { c.Shards = 16 })
-	parts, dst := fillPages(b, r)
+	pages, dst := fillPages(b, r.Propose), &command.Records{}
 	b.ReportAllocs()
 	for i := 0; b.Loop(); i++ {
-		dst.Reset()
-		spans := dst.Extend(100)
-		page := parts[i%len(parts)]
-		at := 0
-		for j := range page {
-			page[j].Spans = spans[at : at+len(page[j].Tokens)]
-			at += len(page[j].Tokens)
-		}
-		r.ReadParts(b.Context(), cloakroom.Lease, cloakroom.Index{}, page, dst)
-		for j := range page {
-			if page[j].Err != nil {
-				b.Fatal(page[j].Err)
-			}
-		}
+		readPage(b, r.Cluster, pages[i%len(pages)], dst)
 	}
 }
 
-// fillPages deposits 20,000 subjects and lays their tokens out in pages of 100.
-func fillPages(b *testing.B, r *rig) ([][]Part, *command.Records) {
+// fillPages deposits 19,200 subjects and lays their tokens out in pages of 96.
+func fillPages(b *testing.B, propose func(context.Context, cloakroom.ShardID, []command.Command) ([]command.Result, cloakroom.Index, error)) [][]Part {
 	const pages = 200
 	out := make([][]Part, pages)
 	var page [pages][16][]cloakroom.Token
 	for shard := range 16 {
 		var cmds []command.Command
-		for i := range 100 * pages / 16 {
+		for i := range 6 * pages {
 			var token cloakroom.Token
 			rand.Read(token[:])
 			c := command.Command{Kind: command.Put, SchemaEpoch: 1, Fields: []command.Field{{Token: token, Record: make([]byte, 60)}}}
@@ -48,7 +36,7 @@ func fillPages(b *testing.B, r *rig) ([][]Part, *command.Records) {
 			cmds = append(cmds, c)
 			page[i%pages][shard] = append(page[i%pages][shard], token)
 		}
-		if _, _, err := r.Propose(b.Context(), cloakroom.ShardID(shard), cmds); err != nil {
+		if _, _, err := propose(b.Context(), cloakroom.ShardID(shard), cmds); err != nil {
 			b.Fatal(err)
 		}
 	}
@@ -57,5 +45,5 @@ func fillPages(b *testing.B, r *rig) ([][]Part, *command.Records) {
 			out[p] = append(out[p], Part{Shard: cloakroom.ShardID(shard), Tokens: tokens})
 		}
 	}
-	return out, &command.Records{}
+	return out
 }

@@ -13,17 +13,30 @@ import (
 // StateConfig says what the state of one shard is made of.
 type StateConfig = state.Config
 
-// StateMachine makes the state of one shard, for [Config.Machine].
+// StateMachine makes the state of one shard, for [Config.Machine]. The slab is
+// closed with it.
 func StateMachine(cfg StateConfig) (Machine, error) {
 	m, err := state.New(cfg)
 	if err != nil {
+		if cfg.Slab != nil {
+			cfg.Slab.Close()
+		}
 		return nil, err
 	}
-	return stateMachine{m}, nil
+	return stateMachine{m, cfg.Slab.Close}, nil
 }
 
 // stateMachine fits the shard machine to what a shard drives.
-type stateMachine struct{ *state.Machine }
+type stateMachine struct {
+	*state.Machine
+	free func() // gives the memory back
+}
+
+// Close implements [io.Closer]. Nobody uses the machine or a view any more.
+func (m stateMachine) Close() error {
+	m.free()
+	return nil
+}
 
 // Snapshot implements [Machine]. A nil *state.View must not become a View.
 func (m stateMachine) Snapshot() (replica.View, error) {

@@ -29,7 +29,7 @@ func openReal(t testing.TB, limit int64, change ...func(*Config)) (*rig, []*stat
 		c.Machine = func(id cloakroom.ShardID) (Machine, error) {
 			m, err := state.New(state.Config{Slab: memory.Arena().NewSlab(fmt.Sprintf("shard %d", id))})
 			machines[id] = m
-			return stateMachine{m}, err
+			return stateMachine{m, func() {}}, err
 		}
 		c.RecordMemory = memory.Arena().Free
 		for _, f := range change {
@@ -90,7 +90,7 @@ func TestStateOutlivesItsLog(t *testing.T) {
 	if s.Compactions == 0 || s.LogBytes > s.LogBudget || s.LogMapped > 2*s.LogBudget {
 		t.Fatalf("log after 4 MB: %+v", s)
 	}
-	view, err := stateMachine{machines[1]}.Snapshot()
+	view, err := stateMachine{Machine: machines[1]}.Snapshot()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -106,7 +106,7 @@ func TestStateOutlivesItsLog(t *testing.T) {
 		t.Fatalf("second writing: %d bytes, %v; first %d", n, err, first.Len())
 	}
 	_, fresh := openReal(t, 64<<20)
-	copied := stateMachine{fresh[0]}
+	copied := stateMachine{Machine: fresh[0]}
 	if err := copied.Restore(&first); err != nil {
 		t.Fatal(err)
 	}

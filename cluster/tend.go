@@ -24,6 +24,7 @@ func (c *Cluster) tend(g *group) {
 		again := k.keep(ctx)
 		again = min(again, c.drive(ctx, g))
 		if g.id == directory.DirectoryGroup {
+			k.review()
 			again = min(again, c.plan(ctx))
 		}
 		timer := time.NewTimer(again)

@@ -2,6 +2,7 @@ package cluster
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"sync"
@@ -68,9 +69,13 @@ func (c *Cluster) ShardOf(slot cloakroom.Slot) cloakroom.ShardID {
 type directoryMachine struct {
 	*directory.Machine
 	publish func(*directory.View)
+	broken  *atomic.Bool // for tests
 }
 
 func (m *directoryMachine) Apply(index uint64, data []byte) (any, error) {
+	if m.broken.Load() {
+		return nil, errors.New("broken on purpose")
+	}
 	result := m.Machine.Apply(index, data)
 	m.publish(m.Load())
 	return result, nil

@@ -1,0 +1,54 @@
+package cluster
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	"cloakroom/cluster/directory"
+	"cloakroom/cluster/replica"
+)
+
+// handOverTime bounds the giving away of all leads at Close.
+const handOverTime = time.Second
+
+// handOver gives away every lead that another node can take, all at once, so
+// that an orderly end costs nobody an election.
+func (c *Cluster) handOver(shards []*shard) {
+	ctx, cancel := context.WithTimeout(context.Background(), handOverTime)
+	defer cancel()
+	groups := []*group{&c.desk.group}
+	for _, s := range shards {
+		groups = append(groups, &s.group)
+	}
+	var wg sync.WaitGroup
+	for _, g := range groups {
+		m, _ := g.lead()
+		if m == nil {
+			continue
+		}
+		if to, ok := c.successor(m); ok {
+			wg.Go(func() { m.replica.TransferLead(ctx, to) }) //nolint:errcheck // an election will do
+		}
+	}
+	wg.Wait()
+}
+
+// successor returns a voter of the group that may take m's lead: another one
+// that does not leave, on a node that was heard lately.
+func (c *Cluster) successor(m *member) (replica.Identity, bool) {
+	_, members, err := m.replica.Members()
+	if err != nil {
+		return replica.Identity{}, false
+	}
+	view := c.Directory()
+	for _, other := range members {
+		_, r, known := view.Replica(other.ID)
+		node, there := view.Node(r.Node)
+		if other.Voter && other.ID != m.self.ID && known && there && r.State != directory.Leaving &&
+			node.Life == r.Life && c.there(&node) {
+			return other.Identity, true
+		}
+	}
+	return replica.Identity{}, false
+}
