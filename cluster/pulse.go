@@ -57,7 +57,11 @@ func (c *Cluster) there(info *directory.NodeInfo) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	v := p.nodes[info.Name]
-	return v != nil && v.life == info.Life && c.cfg.Clock.Now().Sub(v.at) < alive
+	if v == nil || v.life != info.Life {
+		return false
+	}
+	age := c.cfg.Clock.Now().Sub(v.at)
+	return age >= 0 && age < alive
 }
 
 // listen runs one confirm round for all groups led here, which brings the
@@ -88,13 +92,14 @@ func (c *Cluster) ledGroups(dst []confirm.Want) []confirm.Want {
 	return dst
 }
 
-// heardSince reports whether a node has answered after at.
+// heardSince reports whether a node has answered after at. An answer from
+// before the clock was set back is no answer.
 func (c *Cluster) heardSince(node string, at time.Time) bool {
 	p := &c.pulse
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	v := p.nodes[node]
-	return v != nil && v.at.After(at)
+	return v != nil && v.at.After(at) && !v.at.After(c.cfg.Clock.Now())
 }
 
 // ping asks a node how it is, by a confirm request without a question.
