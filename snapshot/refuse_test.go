@@ -193,6 +193,10 @@ func TestAnotherAgeHeaderIsRefused(t *testing.T) {
 		many[i] = own
 	}
 	refused(t, "two recipients", resealed(two...), open(t), ErrDamaged)
+	stream, one := int64(len(resealed(two...))), int64(len(resealed(own)))
+	h.Payload += stream - one // so that the whole has the length it should
+	refused(t, "two recipients and a state as much shorter", resealed(two...), open(t), ErrDamaged)
+	h.Payload = int64(len(state))
 	refused(t, "a header of 80 kB", resealed(many...), open(t), ErrDamaged)
 }
 

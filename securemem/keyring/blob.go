@@ -179,7 +179,7 @@ func validNumber(p purpose, number uint32) bool {
 	switch p {
 	case indexKey:
 		return number == 0
-	case dataKey, snapshotKey:
+	case dataKey: // and with it a snapshot identity, see sameEpochs
 		return number >= 1 && number <= lastEpoch
 	}
 	return number >= 1

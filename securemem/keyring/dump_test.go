@@ -2,10 +2,15 @@ package keyring
 
 import (
 	"bufio"
+	"crypto"
+	"crypto/mlkem"
+	"crypto/sha3"
+	"encoding/binary"
 	"encoding/hex"
 	"fmt"
 	"io"
 	"os"
+	"reflect"
 	"strings"
 	"testing"
 
@@ -59,7 +64,7 @@ func readKeys(t *testing.T, from io.Reader) *dumptest.Patterns {
 	for lines := bufio.NewScanner(from); lines.Scan(); {
 		kind, rest, _ := strings.Cut(lines.Text(), " ")
 		if kind == "ready" {
-			if len(keys) < 8 {
+			if len(keys) < 20 {
 				t.Fatalf("child told %d keys", len(keys))
 			}
 			dumptest.AddKeys(patterns, keys)
@@ -149,11 +154,33 @@ func useEverything(t *testing.T, k *Keyring) {
 		}
 		for range 10 {
 			k.Sign("receipt", []byte("message"))
+			if _, err := k.CA().Sign(nil, []byte("certificate"), crypto.Hash(0)); err != nil {
+				t.Fatal(err)
+			}
 		}
+		useSnapshots(t, k)
 		if round == 0 {
 			if err := k.Rotate(); err != nil {
 				t.Fatal(err)
 			}
+		}
+	}
+}
+
+// useSnapshots wraps and unwraps a file key, as snapshot does through age.
+func useSnapshots(t *testing.T, k *Keyring) {
+	epoch, recipient := k.SnapshotRecipient()
+	identity, err := k.SnapshotIdentity(epoch)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range 3 {
+		stanzas, err := recipient.Wrap(make([]byte, 16))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := identity.Unwrap(stanzas); err != nil {
+			t.Fatal(err)
 		}
 	}
 }
@@ -171,10 +198,13 @@ func tellKeys(k *Keyring) {
 	for i, e := range r.entries {
 		e.secret.Use(func(b []byte) {
 			tell("key", fmt.Sprintf("key %d of purpose %d", i, e.purpose), b)
-			if e.purpose == signingKey {
+			switch e.purpose {
+			case signingKey, caKey:
 				s, prefix := expandSeed(b)
 				tell("state", "scalar", s.Bytes())
 				tell("state", "prefix", prefix[:])
+			case snapshotKey:
+				tellIdentity(tell, b)
 			}
 		})
 	}
@@ -199,4 +229,27 @@ func tellKeys(k *Keyring) {
 			}
 		})
 	}
+}
+
+// tellIdentity tells what a seed of X-Wing (draft-connolly-cfrg-xwing-kem) is
+// expanded to: the two seeds of ML-KEM-768 (FIPS 203), the secret vector they
+// make, whose numbers the library keeps in two bytes each, and the scalar of
+// X25519.
+func tellIdentity(tell func(kind, name string, b []byte), seed []byte) {
+	parts := sha3.SumSHAKE256(seed, 96)
+	tell("key", "ML-KEM d", parts[:32])
+	tell("key", "ML-KEM z", parts[32:64])
+	tell("key", "X25519", parts[64:])
+	key, err := mlkem.NewDecapsulationKey768(parts[:64])
+	if err != nil {
+		panic(err)
+	}
+	vector := reflect.ValueOf(key).Elem().FieldByName("key").Elem().FieldByName("s")
+	var b []byte
+	for i := range vector.Len() {
+		for j := range vector.Index(i).Len() {
+			b = binary.NativeEndian.AppendUint16(b, uint16(vector.Index(i).Index(j).Uint()))
+		}
+	}
+	tell("state", "ML-KEM s", b)
 }

@@ -16,6 +16,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -324,24 +325,30 @@ func TestEvictedCiphersAreReaped(t *testing.T) {
 	cfg.maxOpenings = 2
 	k := newTestKeyring(t, cfg)
 	const room = 16 << 10
-	reserve, err := cfg.Memory.NewSecret(room)
-	if err != nil {
-		t.Fatal(err)
-	}
-	for size := securemem.MaxSecret; size >= 64; { // fill the rest, large pieces first
-		s, err := cfg.Memory.NewSecret(size)
-		if err != nil {
-			size /= 2
-			continue
-		}
-		defer s.Destroy()
-	}
-	reserve.Destroy()
+	leaveRoom(t, cfg.Memory, room)
 	for n := range cloakroom.SealingNumber(room/768 + 10) {
 		if _, err := k.Opening(1, n); err != nil {
 			t.Fatalf("cipher %d: %v", n, err)
 		}
 	}
+}
+
+// leaveRoom takes all of the key region but room bytes until the test ends.
+func leaveRoom(t *testing.T, mem *securemem.Memory, room int) {
+	t.Helper()
+	reserve, err := mem.NewSecret(room)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for size := securemem.MaxSecret; size >= 64; { // large pieces first
+		s, err := mem.NewSecret(size)
+		if err != nil {
+			size /= 2
+			continue
+		}
+		t.Cleanup(s.Destroy)
+	}
+	reserve.Destroy()
 }
 
 func TestOpeningHitDoesNotAllocate(t *testing.T) {
@@ -441,8 +448,16 @@ func TestDecodeRefuses(t *testing.T) {
 	swapped := bytes.Clone(blob)
 	copy(swapped[entry(1):], blob[entry(2):entry(3)])
 	copy(swapped[entry(2):], blob[entry(1):entry(2)])
-	missing := bytes.Clone(blob[:entry(4)])
-	missing[62]--
+	without := func(i int) []byte {
+		b := slices.Delete(bytes.Clone(blob), entry(i), entry(i+1))
+		b[62]--
+		return b
+	}
+	if err := k.Rotate(); err != nil {
+		t.Fatal(err)
+	}
+	uneven := slices.Delete(encoded(t, k), entry(7), entry(8)) // a CA key before it has the same number
+	uneven[62]--
 	cfg := testConfig(t) // one: each takes of what may be locked
 	for name, b := range map[string][]byte{
 		"nothing":                      nil,
@@ -455,14 +470,23 @@ func TestDecodeRefuses(t *testing.T) {
 		"version 2 without a before":   change(12, 2),
 		"version 1 with a before":      change(20, 1),
 		"another cluster":              change(45, 0),
-		"another count":                change(62, 6),
-		"an unknown purpose":           change(entry(4), 6),
+		"another count":                change(62, 8),
+		"an unknown purpose":           change(entry(6), 11),
+		"a reserved purpose":           change(entry(5), 6),
 		"a purpose twice":              change(entry(3), byte(credentialKey)),
 		"an index key with a number":   change(entry(0)+4, 1),
 		"a data key of epoch 0":        change(entry(1)+4, 0),
 		"a data key of epoch 65537":    change(entry(1)+2, 1),
 		"keys in another order":        swapped,
-		"no signing key":               missing,
+		"no signing key":               without(4),
+		"no CA key":                    without(5),
+		"no snapshot identity":         without(6),
+		"an epoch without identity":    uneven,
+		"no data key":                  without(1),
+		"a CA key of number 0":         change(entry(5)+4, 0),
+		"an identity of epoch 0":       change(entry(6)+4, 0),
+		"an identity of epoch 65537":   change(entry(6)+2, 1),
+		"an identity without its data": change(entry(6)+4, 2),
 		"a count without a key in it":  change(62, 0),
 		"a count that is far too high": change(61, 0xff),
 	} {

@@ -93,6 +93,16 @@ func TestSignThenVerify(t *testing.T) {
 	if Verify(key, "checkpoint", message, sig) || Verify(key, "receipt", message[1:], sig) || Verify(key[1:], "receipt", message, sig) {
 		t.Error("another context, message or key verifies")
 	}
+	id, named := k.SignNamed("receipt", message)
+	if !bytes.Equal(named, sig) || hex.EncodeToString(id[:]) != keys[0].ID {
+		t.Errorf("SignNamed = %x, %x", id, named)
+	}
+	if !k.VerifyNamed(id, "receipt", message, sig) {
+		t.Error("the named signature does not verify")
+	}
+	if k.VerifyNamed(id, "checkpoint", message, sig) || k.VerifyNamed(KeyID(k.CAPublicKey()), "receipt", message, sig) {
+		t.Error("another context or another key's id verifies")
+	}
 	key[0] ^= 1
 	if bytes.Equal(key, k.PublicKeys()[0].Key) {
 		t.Error("PublicKeys hands out the keyring's own bytes")
