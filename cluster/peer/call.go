@@ -96,8 +96,9 @@ type caller struct {
 	free sync.Pool // *call
 
 	// Used by the watch alone.
-	heard uint64 // reads at the last tick
-	quiet int    // ticks since then
+	heard   uint64 // reads at the last tick
+	quiet   int    // ticks since then
+	haunted int    // ticks for which there were too many ghosts
 }
 
 // call is one question. It goes back to the pool by the one who waits for it,
@@ -241,11 +242,7 @@ func (c *caller) abandon(ctx context.Context, q *call) (err error, abandoned boo
 	}
 	q.ghost = true
 	c.ghosts++
-	haunted := c.ghosts > maxGhosts
 	c.out.mu.Unlock()
-	if haunted {
-		c.link.cut(errGhosts)
-	}
 	return err, true
 }
 
@@ -323,6 +320,13 @@ func (c *caller) tick() error {
 	}
 	heard := c.link.raw.reads.Load()
 	c.out.mu.Lock()
+	if c.haunted++; c.ghosts <= maxGhosts {
+		c.haunted = 0
+	}
+	if c.haunted > ticks {
+		c.out.mu.Unlock()
+		return errGhosts
+	}
 	if len(c.waiting) == 0 || heard != c.heard {
 		c.out.mu.Unlock()
 		c.heard, c.quiet = heard, 0

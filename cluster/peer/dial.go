@@ -36,16 +36,21 @@ func (p *Port) dial(ctx context.Context, addr string, h hello) (*link, error) {
 
 // asUnreachable keeps a refusal, and makes everything else ErrUnreachable.
 func asUnreachable(err error) error {
-	var op *net.OpError
 	var verification *tls.CertificateVerificationError
 	switch {
 	case errors.Is(err, ErrUnreachable):
 		return err
-	case errors.As(err, &verification), errors.As(err, &op) && op.Op == "remote error": // an alert
+	case errors.As(err, &verification), isAlert(err):
 		return tlsRefused{err}
 	default:
 		return fmt.Errorf("%w: %w", ErrUnreachable, err)
 	}
+}
+
+// isAlert says whether the other side ended TLS, and said why.
+func isAlert(err error) bool {
+	var op *net.OpError
+	return errors.As(err, &op) && op.Op == "remote error"
 }
 
 // introduce is the dialling side of both handshakes.
@@ -66,11 +71,11 @@ func (p *Port) introduce(ctx context.Context, l *link, h hello) error {
 		return refusedMalformed
 	}
 	h.cluster, h.life, h.node = p.cfg.Cluster, p.life, p.cfg.Node
-	if _, err := l.tls.Write(h.append(nil)); err != nil {
-		return err
-	}
-	a, err := readAnswer(l.tls)
+	_, unwritten := l.tls.Write(h.append(nil))
+	a, err := readAnswer(l.tls) // also then: it may have hung up on us, and said why
 	switch {
+	case unwritten != nil && !isAlert(err):
+		return unwritten
 	case errors.Is(err, errShake):
 		return refusedMalformed
 	case errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, io.EOF):

@@ -11,8 +11,9 @@ const (
 	// maxInFlight is the most calls a connection carries unanswered. Both ends
 	// keep to it: the caller waits, the server stops reading.
 	maxInFlight = 1024
-	// maxGhosts is the most of them that nobody waits for any more. A peer
-	// that owes more does not answer, and is cut off.
+	// maxGhosts is the most of them that may stand for longer than
+	// Config.Stall with nobody waiting any more. A peer that owes more does
+	// not answer, although it knows the deadlines, and is cut off.
 	maxGhosts = maxInFlight / 2
 	// maxBodies bounds the bodies of the calls a server works on for one
 	// connection, and the frames that wait to be written to one. Beyond it no

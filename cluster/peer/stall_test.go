@@ -346,7 +346,7 @@ func TestAPeerThatOwesTooMuchIsCutOff(t *testing.T) {
 			})
 		}
 		done.Wait()
-		synctest.Wait()
+		after(4 * time.Second)
 		if n := a.Stats().Connections; n != 0 {
 			t.Error(n, "connections")
 		}

@@ -294,6 +294,7 @@ func TestANewLifeIsAnother(t *testing.T) {
 		wellFor(t, a, "b")
 		_, old, _ := r.resolve("b")
 		b.Close()
+		synctest.Wait()
 		b = r.start("b")
 		_, life, _ := r.resolve("b")
 		r.register("b", "b:1", old)
