@@ -32,7 +32,7 @@ func founded(number string) GroupInfo {
 
 // life is the nth life of a node.
 func life(name string, n int) string {
-	sum := sha256.Sum256(fmt.Append(nil, name, n))
+	sum := sha256.Sum256(fmt.Appendf(nil, "%s %d", name, n))
 	return hex.EncodeToString(sum[:16])
 }
 
@@ -456,9 +456,20 @@ func TestRestoreRefusesAndChangesNothing(t *testing.T) {
 		"not json":     []byte("\x01nonsense"),
 		"nobody":       bytes.Replace(good, []byte(`"principals":[`), []byte(`"principals":[null,`), 1),
 		"order":        bytes.Replace(good, []byte(`"number":3`), []byte(`"number":2`), 1),
+		"no group":     bytes.Replace(good, []byte(`"directory":{"generation":1`), []byte(`"directory":{"generation":0`), 1),
+		"no voter":     bytes.ReplaceAll(good, []byte(`"state":"voter"`), []byte(`"state":"leaving"`)),
+		"no life":      bytes.ReplaceAll(good, []byte(life("n1", 1)), []byte("0")),
+		"two of one":   bytes.Replace(good, []byte(`"id":"r4"`), []byte(`"id":"r3"`), 1),
+		"stray":        bytes.Replace(good, []byte(life("n2", 1)+`","state":"leaving"`), []byte(life("n2", 1)+`","state":"preparing"`), 1),
+		"node twice":   bytes.Replace(good, []byte(`"name":"n2"`), []byte(`"name":"n1"`), 1),
+		"too late":     bytes.Replace(good, []byte(`"changed":1,`), []byte(`"changed":99,`), 1),
+		"too early":    bytes.Replace(good, fmt.Appendf(nil, `"view":{"epoch":%d`, a.Load().Epoch), []byte(`"view":{"epoch":0`), 1),
 		"lost slot":    bytes.Replace(good, []byte(`"slot_table":[0,`), []byte(`"slot_table":[9,`), 1),
 	}
 	for name, data := range tests {
+		if bytes.Equal(data, good) {
+			t.Errorf("%s: nothing is wrong", name)
+		}
 		m := New()
 		before := m.Load()
 		if err := m.Restore(bytes.NewReader(data)); err == nil || m.Load() != before {

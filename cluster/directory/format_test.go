@@ -3,9 +3,14 @@ package directory
 import (
 	"bytes"
 	"encoding/hex"
+	"errors"
 	"flag"
+	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
 	"testing"
 
 	"cloakroom"
@@ -53,6 +58,22 @@ func golden(t *testing.T, name string, got []byte) {
 	}
 }
 
+// seed writes one seed of a fuzz target with -update.
+func seed(t *testing.T, target, name string, data []byte) {
+	t.Helper()
+	if !*update {
+		return
+	}
+	folder := filepath.Join("testdata", "fuzz", target)
+	if err := os.MkdirAll(folder, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	text := fmt.Appendf(nil, "go test fuzz v1\n[]byte(%q)\n", data)
+	if err := os.WriteFile(filepath.Join(folder, name), text, 0o600); err != nil {
+		t.Fatal(err)
+	}
+}
+
 func TestCommandFormat1(t *testing.T) {
 	for name, cmd := range samples() {
 		data, err := cmd.Append(nil)
@@ -60,6 +81,7 @@ func TestCommandFormat1(t *testing.T) {
 			t.Fatal(err)
 		}
 		golden(t, "command-1-"+name+".golden", data)
+		seed(t, "FuzzDecode", name, data)
 		var back Command
 		if err := Decode(data, &back); err != nil {
 			t.Errorf("%s: decode: %v", name, err)
@@ -71,6 +93,55 @@ func TestSnapshotFormat1(t *testing.T) {
 	l := newLedger(t)
 	history(l)
 	golden(t, "snapshot-1.golden", image(t, l.Machine))
+	seed(t, "FuzzRestore", "empty", image(t, New()))
+	seed(t, "FuzzRestore", "residents", image(t, l.Machine))
+}
+
+// results are one of each code.
+func results() map[string]Result {
+	return map[string]Result{
+		"done":      {Epoch: 1 << 40, SchemaEpoch: 7, SealingNumber: 1 << 31, Domain: 513},
+		"malformed": {Code: Malformed, Epoch: 1},
+		"invalid":   {Code: Invalid, Epoch: 2, SchemaEpoch: 1, Detail: "field 0: needs a name"},
+		"conflict":  {Code: Conflict, Epoch: 3, Detail: "it is the last voter of shard 3"},
+		"not-found": {Code: NotFound, Epoch: 4, Detail: "no such node"},
+		"exhausted": {Code: Exhausted, Epoch: 5, Detail: "more than 64 nodes"},
+		"already":   {Code: Already, Epoch: 6},
+	}
+}
+
+func TestResultFormat1(t *testing.T) {
+	var all []byte
+	for _, name := range slices.Sorted(maps.Keys(results())) {
+		r := results()[name]
+		data := r.Append(nil)
+		all = fmt.Appendf(all, "%s %x\n", name, data)
+		seed(t, "FuzzDecodeResult", name, data)
+		if back, err := DecodeResult(data); err != nil || back != r {
+			t.Errorf("%s: got %+v, %v", name, back, err)
+		}
+	}
+	golden(t, "result-1.golden", all)
+}
+
+func TestDecodeResultRefuses(t *testing.T) {
+	good := (&Result{Code: Already, Epoch: 9, Detail: "x"}).Append(nil)
+	tests := map[string][]byte{
+		"nothing":      nil,
+		"cut short":    good[:resultHeader-1],
+		"other format": append([]byte{2}, good[1:]...),
+		"unknown code": append([]byte{1, 7}, good[2:]...),
+		"too long":     append(bytes.Clone(good), make([]byte, maxDetail)...),
+	}
+	for name, data := range tests {
+		if r, err := DecodeResult(data); !errors.Is(err, cloakroom.ErrMalformed) || r != (Result{}) {
+			t.Errorf("%s: got %+v, %v", name, r, err)
+		}
+	}
+	long := Result{Code: Invalid, Detail: strings.Repeat("x", maxDetail+1)}
+	if back, err := DecodeResult(long.Append(nil)); err != nil || len(back.Detail) != maxDetail {
+		t.Errorf("long detail: got %d bytes, %v", len(back.Detail), err)
+	}
 }
 
 func TestDecodeRefuses(t *testing.T) {
@@ -134,16 +205,40 @@ func FuzzDecode(f *testing.F) {
 	})
 }
 
+// FuzzDecodeResult: what is accepted encodes to the same bytes.
+func FuzzDecodeResult(f *testing.F) {
+	for _, r := range results() {
+		f.Add(r.Append(nil))
+	}
+	f.Fuzz(func(t *testing.T, data []byte) {
+		r, err := DecodeResult(data)
+		if err == nil && !bytes.Equal(r.Append(nil), data) {
+			t.Fatal("re-encoded differently")
+		}
+	})
+}
+
 // FuzzRestore: no bytes make Restore panic, and what it accepts it writes back.
 func FuzzRestore(f *testing.F) {
 	f.Add(image(f, New()))
 	l := newLedger(f)
 	history(l)
 	f.Add(image(f, l.Machine))
+	next, err := join("n2", 3).Append(nil)
+	if err != nil {
+		f.Fatal(err)
+	}
 	f.Fuzz(func(t *testing.T, data []byte) {
 		m := New()
-		if m.Restore(bytes.NewReader(data)) == nil && !bytes.Equal(image(t, m), data) {
+		if m.Restore(bytes.NewReader(data)) != nil {
+			return
+		}
+		if !bytes.Equal(image(t, m), data) {
 			t.Fatal("restored state writes other bytes")
+		}
+		m.Apply(m.index+1, next)
+		if v := m.Load(); v.Epoch > 0 && v.residentsFault() != "" {
+			t.Fatalf("led astray: %s", v.residentsFault())
 		}
 	})
 }

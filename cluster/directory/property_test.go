@@ -1,0 +1,300 @@
+package directory_test
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"maps"
+	"reflect"
+	"slices"
+	"strings"
+	"testing"
+
+	"pgregory.net/rapid"
+
+	"cloakroom/cluster/directory"
+	"cloakroom/cluster/directory/directorytest"
+)
+
+func walk(t *rapid.T) *directorytest.Walk {
+	choose := func(n int) int { return rapid.IntRange(0, n-1).Draw(t, "choice") }
+	return directorytest.New(1+choose(3), 1+2*choose(2), choose)
+}
+
+func encoded(t *rapid.T, v *directory.View) string {
+	data, err := json.Marshal(v)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(data)
+}
+
+func image(t *rapid.T, m *directory.Machine) []byte {
+	var b bytes.Buffer
+	if _, err := m.Snapshot().WriteTo(&b); err != nil {
+		t.Fatal(err)
+	}
+	return b.Bytes()
+}
+
+// residents checks what must hold of nodes and replicas in every view, in
+// words of its own: it shares no code with the machine.
+func residents(t *rapid.T, v *directory.View) {
+	lives := map[string]string{} // :: node → life
+	names := []string{}
+	for _, n := range v.Nodes {
+		lives[n.Name], names = n.Life, append(names, n.Name)
+		if got, ok := v.Node(n.Name); !ok || got != n {
+			t.Fatalf("node %s: found %+v, %v", n.Name, got, ok)
+		}
+	}
+	if len(lives) != len(names) || !slices.IsSorted(names) {
+		t.Fatalf("nodes out of order: %v", names)
+	}
+	if len(slices.Compact(slices.Sorted(maps.Values(lives)))) != len(lives) {
+		t.Fatalf("two nodes have one life: %v", lives)
+	}
+	identities := map[string]int{}
+	replicas := 0
+	for g := range directory.GroupID(len(v.Shards) + 1) {
+		group, ok := v.Group(g)
+		if !ok {
+			t.Fatalf("%s is not there", g)
+		}
+		voters, standing := 0, map[string]int{}
+		var strays []directory.ReplicaInfo
+		for _, r := range group.Replicas {
+			replicas++
+			identities["id "+r.ID]++
+			identities["at "+r.Address]++
+			if in, got, ok := v.Replica(r.ID); !ok || in != g || got != r {
+				t.Fatalf("by id %s: %s %+v, %v", r.ID, in, got, ok)
+			}
+			if in, got, ok := v.ReplicaAt(r.Address); !ok || in != g || got != r {
+				t.Fatalf("by address %s: %s %+v, %v", r.Address, in, got, ok)
+			}
+			if r.State == directory.Leaving {
+				continue
+			}
+			standing[r.Node]++
+			if r.State == directory.Voter {
+				voters++
+			}
+			if lives[r.Node] != r.Life {
+				strays = append(strays, r)
+			}
+		}
+		if voters == 0 {
+			t.Fatalf("%s has no voter", g)
+		}
+		for name, n := range standing {
+			if n > 1 {
+				t.Fatalf("%s: %d replicas on %s", g, n, name)
+			}
+		}
+		if len(strays) > 1 || len(strays) == 1 && (voters != 1 || strays[0].State != directory.Voter) {
+			t.Fatalf("%s: of lives that are over: %+v", g, strays)
+		}
+	}
+	if len(identities) != 2*replicas {
+		t.Fatalf("identities are not unique: %v", identities)
+	}
+}
+
+// onwards checks that replicas only move forward from one view to the next,
+// and that an identity or a life that went doesn't come again. gone collects
+// those.
+func onwards(t *rapid.T, from, to *directory.View, gone map[string]bool) {
+	rank := map[directory.ReplicaState]int{directory.Preparing: 0, directory.Voter: 1, directory.Leaving: 2}
+	for g := range from.Groups() {
+		group, _ := from.Group(g)
+		next, _ := to.Group(g)
+		if same := slices.Equal(group.Replicas, next.Replicas); same && next.Changed != group.Changed || !same && next.Changed != to.Epoch {
+			t.Fatalf("%s changed at epoch %d, then at %d", g, group.Changed, next.Changed)
+		}
+		for _, was := range group.Replicas {
+			_, is, ok := to.Replica(was.ID)
+			if !ok {
+				if was.State != directory.Leaving {
+					t.Fatalf("%+v was dropped", was)
+				}
+				gone[was.ID] = true
+				continue
+			}
+			if rank[is.State] < rank[was.State] {
+				t.Fatalf("went back from %+v to %+v", was, is)
+			}
+			if was.State = is.State; was != is {
+				t.Fatalf("changed from %+v to %+v", was, is)
+			}
+		}
+	}
+	for _, was := range from.Nodes {
+		if is, ok := to.Node(was.Name); !ok || is != was && is.Life == was.Life {
+			t.Fatalf("node %+v became %+v, %v", was, is, ok)
+		} else if is.Life != was.Life {
+			gone[was.Life] = true
+		}
+	}
+	for _, n := range to.Nodes {
+		if gone[n.Life] {
+			t.Fatalf("lives again: %+v", n)
+		}
+	}
+	for id := range gone {
+		if _, r, ok := to.Replica(id); ok {
+			t.Fatalf("came again: %+v", r)
+		}
+	}
+}
+
+// Whatever is sent, by whoever knows whichever view, in time or late, twice or
+// nonsensical: the invariants hold, and refusals change nothing.
+func TestRandomHistoriesKeepTheInvariants(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		w := walk(t)
+		old := w.View() // as somebody else still sees it
+		gone := map[string]bool{}
+		for range rapid.IntRange(1, 80).Draw(t, "steps") {
+			if w.Choose(3) == 0 {
+				old = w.View()
+			}
+			before := w.View()
+			text := encoded(t, before)
+			got := w.Feed(w.Draw(old))
+			after := w.View()
+			switch {
+			case got.Code == directory.Done && after.Epoch != before.Epoch+1,
+				got.Code != directory.Done && after != before,
+				got.Epoch != after.Epoch:
+				t.Fatalf("%+v led from epoch %d to %d", got, before.Epoch, after.Epoch)
+			}
+			residents(t, after)
+			onwards(t, before, after, gone)
+			if encoded(t, before) != text {
+				t.Fatal("a view changed after it was published")
+			}
+		}
+	})
+}
+
+// Every step of a driver may be taken twice: the second time finds it done.
+func TestRepeatedStepsAreDoneAlready(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		w := walk(t)
+		for range rapid.IntRange(1, 40).Draw(t, "steps") {
+			data := w.Draw(w.View())
+			first := w.Feed(data)
+			var cmd directory.Command
+			if err := directory.Decode(data, &cmd); err != nil {
+				t.Fatal(err)
+			}
+			if cmd.NextSealing != nil || cmd.Init != nil {
+				continue
+			}
+			again := w.Feed(data)
+			want := first.Code
+			if want == directory.Done {
+				want = directory.Already
+			}
+			if again.Code != want || again.Code == directory.Already && again.Err() != nil {
+				t.Fatalf("%s: first %+v, then %+v", data[1:], first, again)
+			}
+		}
+	})
+}
+
+// A machine restored anywhere in a history shows the same view and judges the
+// rest of the history as the others do.
+func TestRestoredAnywhereItGoesOnAlike(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		w := walk(t)
+		other := directory.New()
+		for range rapid.IntRange(1, 40).Draw(t, "steps") {
+			if w.Choose(5) == 0 || other.Load().Epoch == 0 {
+				other = directory.New()
+				if err := other.Restore(bytes.NewReader(image(t, w.Machine))); err != nil {
+					t.Fatal(err)
+				}
+				if !reflect.DeepEqual(other.Load(), w.View()) {
+					t.Fatalf("views differ:\n%+v\n%+v", other.Load(), w.View())
+				}
+			}
+			data := w.Draw(w.View())
+			want := w.Feed(data)
+			if got := other.Apply(uint64(len(w.Fed)), data); got != want {
+				t.Fatalf("%s: got %+v, want %+v", data[1:], got, want)
+			}
+			if !bytes.Equal(image(t, other), image(t, w.Machine)) {
+				t.Fatal("images differ")
+			}
+		}
+	})
+}
+
+// One command has one spelling, and one result.
+func TestEncodingsOfCommandsAndResultsAreCanonical(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		w := walk(t)
+		for range 10 {
+			data := w.Draw(w.View())
+			var cmd directory.Command
+			if err := directory.Decode(data, &cmd); err != nil {
+				t.Fatalf("%s: %v", data, err)
+			}
+			if again, err := cmd.Append(nil); err != nil || !bytes.Equal(again, data) {
+				t.Fatalf("got %s, %v, want %s", again, err, data)
+			}
+			spaced := append([]byte{data[0]}, strings.Replace(string(data[1:]), ":", ": ", 1)...)
+			if directory.Decode(spaced, &cmd) == nil {
+				t.Fatalf("accepted %s", spaced)
+			}
+			result := w.Feed(data)
+			back, err := directory.DecodeResult(result.Append(nil))
+			if err != nil || back != result {
+				t.Fatalf("result: got %+v, %v, want %+v", back, err, result)
+			}
+		}
+	})
+}
+
+// The random histories must get somewhere, or they show nothing.
+func TestRandomHistoriesReachEveryCorner(t *testing.T) {
+	reached := map[string]int{}
+	choose := rapid.Custom(func(t *rapid.T) []int {
+		return rapid.SliceOfN(rapid.IntRange(0, 1<<20), 4000, 4000).Draw(t, "choices")
+	})
+	for seed := range 20 {
+		choices := choose.Example(seed)
+		w := directorytest.New(2, 3, func(n int) int {
+			c := choices[0] % n
+			choices = append(choices[1:], choices[0])
+			return c
+		})
+		for range 300 {
+			data := w.Draw(w.View())
+			var cmd directory.Command
+			if err := directory.Decode(data, &cmd); err != nil {
+				t.Fatal(err)
+			}
+			kind := strings.SplitN(string(data[3:]), `"`, 2)[0]
+			reached[fmt.Sprint(kind, w.Feed(data).Code)]++
+		}
+		for g := range w.View().Groups() {
+			group, _ := w.View().Group(g)
+			for _, r := range group.Replicas {
+				reached[fmt.Sprint(r.State, w.View().Lives(&r))]++
+			}
+			if len(group.Replicas) == directory.MaxReplicas {
+				reached["full"]++
+			}
+		}
+	}
+	for _, corner := range []string{"put_node0", "put_node3", "put_node6", "add_replica0", "add_replica3",
+		"add_replica4", "add_replica6", "set_replica0", "set_replica2", "set_replica3", "set_replica4", "set_replica6",
+		"drop_replica0", "drop_replica3", "drop_replica6", "preparingtrue", "votertrue", "voterfalse", "leavingtrue", "leavingfalse"} {
+		if reached[corner] == 0 {
+			t.Errorf("never reached %s; got %v", corner, reached)
+		}
+	}
+}
