@@ -40,11 +40,14 @@ type Config struct {
 	Batches      []int         // ids in one resolve
 	DepositSizes []int         // subjects in one deposit
 	Starts       int           // times the server is started for the time to ready
+	Clients      int           // that write to three nodes at the same time
+	Deaths       int           // of a node
+	Idle         time.Duration // three nodes are left alone for so long
 	Only         []string
 }
 
 // Scenarios are the parts of a run, in order; Config.Only picks some.
-var Scenarios = []string{"http", "https", "memory", "deposits", "import", "start"}
+var Scenarios = []string{"http", "https", "memory", "deposits", "import", "start", "nodes", "replicas"}
 
 // Full returns the configuration of the published figures.
 func Full() Config {
@@ -52,6 +55,7 @@ func Full() Config {
 		People: 1_000_000, MemoryFrom: 100_000, ImportRows: 1_000_000, Seed: 1, Connections: 32,
 		Rounds: 5, Round: 2 * time.Second, WarmUp: 300 * time.Millisecond, Settle: 15 * time.Second,
 		Batches: []int{1, 10, 100, 1000}, DepositSizes: []int{1, 10, 100, 1000, 10_000}, Starts: 5,
+		Clients: 256, Deaths: 10, Idle: 20 * time.Second,
 	}
 }
 
@@ -62,6 +66,7 @@ func Quick() Config {
 		People: 20_000, MemoryFrom: 5_000, ImportRows: 5_000, Seed: 1, Connections: 8,
 		Rounds: 2, Round: 150 * time.Millisecond, WarmUp: 50 * time.Millisecond, Settle: 200 * time.Millisecond,
 		Batches: []int{1, 100}, DepositSizes: []int{1, 1000}, Starts: 2,
+		Clients: 16, Deaths: 1, Idle: 500 * time.Millisecond,
 	}
 }
 
@@ -76,7 +81,7 @@ func (c *Config) complete() error {
 	if len(c.Cloakroom) == 0 {
 		faults = append(faults, errors.New("no program to measure"))
 	}
-	for _, n := range []int{c.People, c.MemoryFrom, c.ImportRows, c.Connections, c.Rounds, c.Starts} {
+	for _, n := range []int{c.People, c.MemoryFrom, c.ImportRows, c.Connections, c.Rounds, c.Starts, c.Clients, c.Deaths} {
 		if n <= 0 {
 			faults = append(faults, errors.New("counts must be above zero"))
 			break
@@ -129,6 +134,8 @@ func Run(ctx context.Context, cfg Config) (*Report, error) {
 		"deposits": r.deposits,
 		"import":   r.imports,
 		"start":    r.starts,
+		"nodes":    r.nodes,
+		"replicas": r.replicated,
 	}
 	for _, name := range cfg.Only {
 		r.logf("== %s", name)

@@ -45,9 +45,15 @@ func TestSmoke(t *testing.T) {
 		if l.P50 <= 0 || l.P50 > l.P99 || l.P99 > l.Max {
 			t.Errorf("latency %+v", l)
 		}
-		if strings.HasPrefix(l.Server, "Cloakroom") != (l.ServerP99 > 0) {
+		if (l.Server != "Redis") != (l.ServerP99 > 0) {
 			t.Errorf("latency inside %s: %v", l.Server, l.ServerP99)
 		}
+	}
+	if n := report.Nodes; n == nil || n.Import == nil || n.IdleRSS <= 0 {
+		t.Errorf("nodes %+v", n)
+	}
+	if p := report.Replicas; p == nil || p.AtLeader.Min <= 0 || p.AtEveryNode.Min <= 0 || p.BareRaft.Min <= 0 || p.BackAfter.Max <= 0 {
+		t.Errorf("replicas %+v", p)
 	}
 	for _, m := range report.Memory {
 		if m.Empty <= 0 || m.RSSTo < m.Empty {

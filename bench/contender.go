@@ -32,26 +32,30 @@ type protocol interface {
 // contender is one server under measurement.
 type contender struct {
 	name string
+	addr string // of one of several nodes of the server; "": the server's
 	protocol
 	server *server.Server
 	tls    *tls.Config
 	gen    *load.Generator
+
+	awake bool // never stopped: replicas that wake from it elect new leaders
 }
 
 // options of a Cloakroom child.
 type options struct {
 	tls     bool
 	ceiling int // answer everything with so many bytes
+	nodes   int // default 1
 }
 
 func (r *run) startCloakroom(ctx context.Context, crowd *people.People, o options) (*contender, error) {
-	addr, err := server.FreeAddr()
+	addr, err := freeAddrs(max(1, o.nodes))
 	if err != nil {
 		return nil, err
 	}
 	c := &contender{name: "Cloakroom, HTTP", protocol: &cloakroomProtocol{crowd: crowd, addr: addr, token: r.token}}
 	args := append(r.Cloakroom[:len(r.Cloakroom):len(r.Cloakroom)],
-		"dev", "--listen", addr, "--token", r.token, "--people", "0", "--nodes", "1")
+		"dev", "--listen", addr, "--token", r.token, "--people", "0", "--nodes", strconv.Itoa(max(1, o.nodes)))
 	if o.tls {
 		c.name = "Cloakroom, HTTPS"
 		args = append(args, "--tls", "--ca-out", os.DevNull)
@@ -115,8 +119,16 @@ func (c *contender) dial(ctx context.Context, connections int) (err error) {
 	if c.gen != nil {
 		c.gen.Close()
 	}
-	c.gen, err = load.Dial(ctx, load.Config{Addr: c.server.Addr(), Connections: connections, TLS: c.tls})
+	c.gen, err = load.Dial(ctx, load.Config{Addr: c.address(), Connections: connections, TLS: c.tls})
 	return err
+}
+
+// address returns where c is called.
+func (c *contender) address() string {
+	if c.addr != "" {
+		return c.addr
+	}
+	return c.server.Addr()
 }
 
 func (c *contender) stop() {
@@ -129,7 +141,7 @@ func (c *contender) stop() {
 // pauseOthers lets one contender run and stops all others.
 func pauseOthers(all []*contender, one *contender) error {
 	for _, c := range all {
-		if c != one {
+		if c.server != one.server && !c.awake {
 			if err := c.server.Pause(); err != nil {
 				return fmt.Errorf("pause %s: %w", c.name, err)
 			}

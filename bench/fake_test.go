@@ -8,6 +8,7 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -63,7 +64,7 @@ func fakeCloakroom(args []string) error {
 	listen := flags.String("listen", "", "")
 	token := flags.String("token", "", "")
 	flags.Int("people", 0, "")
-	flags.Int("nodes", 0, "")
+	nodes := flags.Int("nodes", 1, "")
 	flags.String("ca-out", "", "")
 	ceiling := flags.Int("bench-ceiling", 0, "")
 	useTLS := flags.Bool("tls", false, "")
@@ -78,6 +79,13 @@ func fakeCloakroom(args []string) error {
 			w.Header().Set("Content-Length", strconv.Itoa(*ceiling))
 			w.Write(make([]byte, *ceiling))
 		})
+	}
+	for i := 1; i < *nodes; i++ {
+		other, err := net.Listen("tcp", nextAddr(*listen, i))
+		if err != nil {
+			return err
+		}
+		go server.Serve(other) // ends with the process
 	}
 	if *useTLS {
 		certificates := httptest.NewUnstartedServer(nil)

@@ -15,25 +15,31 @@ import (
 	"cloakroom/internal/people"
 )
 
-// imports measures the command line reading a file of people.
-func (r *run) imports(ctx context.Context) error {
+// imports measures the command line reading a file of people into one node.
+func (r *run) imports(ctx context.Context) (err error) {
+	r.report.Import, err = r.importInto(ctx, 1)
+	return err
+}
+
+// importInto measures an import into a cluster of that many nodes.
+func (r *run) importInto(ctx context.Context, nodes int) (*Import, error) {
 	dir, err := os.MkdirTemp("", "cloakroom-bench-")
 	if err != nil {
-		return err
+		return nil, err
 	}
 	defer os.RemoveAll(dir)
 	columns := []string{"display_name", "email", "birth_date"}
 	file := filepath.Join(dir, "people.csv")
 	if err := writeCSV(file, r.crowd, r.ImportRows, columns); err != nil {
-		return fmt.Errorf("write people: %w", err)
+		return nil, fmt.Errorf("write people: %w", err)
 	}
 	tokenFile := filepath.Join(dir, "token")
 	if err := os.WriteFile(tokenFile, []byte(r.token), 0o600); err != nil {
-		return err
+		return nil, err
 	}
-	c, err := r.startCloakroom(ctx, r.crowd, options{})
+	c, err := r.startCloakroom(ctx, r.crowd, options{nodes: nodes})
 	if err != nil {
-		return err
+		return nil, err
 	}
 	defer c.stop()
 	args := append(r.Cloakroom[1:len(r.Cloakroom):len(r.Cloakroom)],
@@ -42,19 +48,19 @@ func (r *run) imports(ctx context.Context) error {
 	cmd.Env = append(os.Environ(), "CLOAKROOM_ADDR=http://"+c.server.Addr(), "CLOAKROOM_TOKEN_FILE="+tokenFile)
 	start := time.Now()
 	if out, err := cmd.CombinedOutput(); err != nil {
-		return fmt.Errorf("import: %w: %s", err, bytes.TrimSpace(out))
+		return nil, fmt.Errorf("import: %w: %s", err, bytes.TrimSpace(out))
 	}
 	took := time.Since(start)
 	rows, err := countLines(filepath.Join(dir, "map.csv"))
 	if err != nil {
-		return err
+		return nil, err
 	}
 	if rows < r.ImportRows {
-		return fmt.Errorf("import: %d rows came back of %d", rows, r.ImportRows)
+		return nil, fmt.Errorf("import: %d rows came back of %d", rows, r.ImportRows)
 	}
-	r.report.Import = &Import{Rows: r.ImportRows, Columns: columns, Seconds: took.Seconds(), RowsPerSecond: float64(r.ImportRows) / took.Seconds()}
-	r.logf("%-28s %d rows in %v, %.0f rows/s", "import", r.ImportRows, took.Round(time.Millisecond), r.report.Import.RowsPerSecond)
-	return nil
+	result := &Import{Nodes: nodes, Rows: r.ImportRows, Columns: columns, Seconds: took.Seconds(), RowsPerSecond: float64(r.ImportRows) / took.Seconds()}
+	r.logf("%-28s %d rows into %d nodes in %v, %.0f rows/s", "import", r.ImportRows, nodes, took.Round(time.Millisecond), result.RowsPerSecond)
+	return result, nil
 }
 
 func writeCSV(path string, crowd *people.People, rows int, columns []string) error {

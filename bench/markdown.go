@@ -21,7 +21,34 @@ func (r *Report) Markdown() []byte {
 	if r.Start != nil {
 		fmt.Fprintf(&b, "\n`cloakroom dev --people 0` is ready after %.0f ms (%.0f–%.0f).\n", r.Start.Median*1e3, r.Start.Min*1e3, r.Start.Max*1e3)
 	}
+	r.nodesText(&b)
+	r.replicasTable(&b)
 	return b.Bytes()
+}
+
+func (r *Report) nodesText(b *bytes.Buffer) {
+	if n := r.Nodes; n != nil {
+		fmt.Fprintf(b, "\nThree nodes in one process, left alone for %.0f s: %.3f of a core, %.1f MiB resident.\n", n.IdleSeconds, n.IdleCores, mib(n.IdleRSS))
+		if n.Import != nil {
+			fmt.Fprintf(b, "`cloakroom import` of %s rows (%s) into them: %.1f s, %s rows/s.\n", thousands(float64(n.Import.Rows)), strings.Join(n.Import.Columns, ", "), n.Import.Seconds, thousands(n.Import.RowsPerSecond))
+		}
+	}
+}
+
+func (r *Report) replicasTable(b *bytes.Buffer) {
+	p := r.Replicas
+	if p == nil {
+		return
+	}
+	fmt.Fprintf(b, "\n**Three nodes without their front doors: %d groups, %d clients, entries of %d bytes**\n\n| single writes | a second | lowest–highest | of bare raft |\n|---|--:|--:|--:|\n", p.Groups, p.Clients, p.EntryBytes)
+	for _, row := range []struct {
+		name string
+		Spread
+	}{{"deposits at the leader", p.AtLeader}, {"deposits at every node", p.AtEveryNode}, {"hashicorp/raft by itself, TCP without TLS", p.BareRaft}} {
+		fmt.Fprintf(b, "| %s | %s | %s–%s | %.2f |\n", row.name, thousands(row.Median), thousands(row.Min), thousands(row.Max), row.Median/p.BareRaft.Median)
+	}
+	fmt.Fprintf(b, "\nAfter the death of a node, over %d deaths and %d shards they led: writes back after %.2f s (median), %.2f s at worst; all replicas back %.1f s after the death.\n",
+		p.Deaths, p.ShardsLed, p.BackAfter.Median, p.BackAfter.Max, p.RejoinedWithin.Median)
 }
 
 func (r *Report) rowTables(b *bytes.Buffer) {

@@ -31,7 +31,7 @@ func (r *run) serverLatency(ctx context.Context, c *contender) buckets {
 	if c.tls != nil {
 		scheme = "https"
 	}
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, scheme+"://"+c.server.Addr()+"/metrics", nil)
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, scheme+"://"+c.address()+"/metrics", nil)
 	if err != nil {
 		return nil
 	}

@@ -25,6 +25,8 @@ type Report struct {
 	Memory       []Memory  `json:"memory"`
 	Import       *Import   `json:"import,omitempty"`
 	Start        *Spread   `json:"start_seconds,omitempty"`
+	Nodes        *Nodes    `json:"nodes,omitempty"`
+	Replicas     *Replicas `json:"replicas,omitempty"`
 }
 
 // Spread is a figure over rounds.
@@ -78,10 +80,37 @@ type Memory struct {
 
 // Import is one run of `cloakroom import`.
 type Import struct {
+	Nodes         int      `json:"nodes"`
 	Rows          int      `json:"rows"`
 	Columns       []string `json:"columns"`
 	Seconds       float64  `json:"seconds"`
 	RowsPerSecond float64  `json:"rows_per_second"`
+}
+
+// Nodes is what three nodes in one process cost while nobody calls, and how
+// fast a file gets into them.
+type Nodes struct {
+	IdleSeconds float64 `json:"idle_seconds"`
+	IdleCores   float64 `json:"idle_cores"`
+	IdleRSS     int64   `json:"idle_rss"`
+	Import      *Import `json:"import,omitempty"`
+}
+
+// Replicas is three nodes without their front doors, beside bare raft;
+// deposits are single ones, acknowledged, a second.
+type Replicas struct {
+	Groups      int    `json:"groups"`
+	Clients     int    `json:"clients"`
+	EntryBytes  int    `json:"entry_bytes"`
+	AtLeader    Spread `json:"deposits_at_the_leader"`
+	AtEveryNode Spread `json:"deposits_at_every_node"`
+	BareRaft    Spread `json:"bare_raft"`
+
+	Deaths         int    `json:"deaths"`
+	ShardsLed      int    `json:"shards_led"`
+	BackAfter      Spread `json:"writes_back_after_seconds"`
+	WorstOfADeath  Spread `json:"slowest_shard_of_a_death_seconds"`
+	RejoinedWithin Spread `json:"whole_again_after_seconds"`
 }
 
 func (row *Row) summarise() {

@@ -65,7 +65,7 @@ func (t *Tree) eachUse(f *File, visit func(sel *ast.SelectorExpr, imported strin
 // stops it.
 var starters = []string{
 	"securemem", "cluster/replica", "cluster/confirm", "cluster/peer", "cluster", "node/audit", "node/api", "node",
-	"client", "bench", "bench/load", "bench/server", "bench/bareraft", "cmd/cloakroom", "internal/dumptest",
+	"client", "bench", "bench/load", "bench/server", "bench/bareraft", "bench/replicas", "cmd/cloakroom", "internal/dumptest",
 }
 
 func goStatement(t *Tree, report func(string, int, string)) {

@@ -43,6 +43,7 @@ var plan = map[string][]string{
 	"bench/server":      {},
 	"bench/cmd":         {"bench"},
 	"bench/bareraft":    {},
+	"bench/replicas":    {"", "cluster", "cluster/*", "node/record", "securemem", "securemem/keyring"}, // three nodes without their front doors
 	"cmd/cloakroom":     {"", "node", "client", "bench", "internal/people", "cmd/cloakroom/*"},
 
 	"cmd/cloakroom/rows":     {""},
