@@ -61,14 +61,8 @@ func TestAFailedReplicaIsRebuilt(t *testing.T) {
 		serial++
 		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
 		defer cancel()
-		for {
-			err := h.node("n1").deposit(ctx, 0, serial, fmt.Sprint("value ", serial))
-			if err == nil {
-				return
-			}
-			if !errors.Is(err, cloakroom.ErrOutcomeUnknown) || ctx.Err() != nil {
-				t.Fatal(err)
-			}
+		if err := h.node("n1").surely(ctx, 0, serial, fmt.Sprint("value ", serial)); err != nil {
+			t.Fatal(err)
 		}
 	}
 	for _, name := range []string{"n3", "n1"} { // a follower, and the leader
@@ -379,7 +373,7 @@ func TestTheFullestReplicaStopsDeposits(t *testing.T) {
 			cfg.RecordMemory = func() (int64, int64) { return free.Load(), 32 << 20 }
 		}
 	})
-	if err := h.node("n2").deposit(t.Context(), 0, 1, "x"); err != nil {
+	if err := h.node("n2").surely(t.Context(), 0, 1, "x"); err != nil {
 		t.Fatal(err)
 	}
 	free.Store(1 << 20)

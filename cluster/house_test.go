@@ -3,6 +3,7 @@ package cluster
 import (
 	"context"
 	"crypto/rand"
+	"errors"
 	"fmt"
 	"log/slog"
 	"os"
@@ -222,6 +223,17 @@ func (n *resident) deposit(ctx context.Context, shard cloakroom.ShardID, serial 
 		err = results[0].Err(command.Put)
 	}
 	return err
+}
+
+// surely deposits one subject, again if the outcome is unknown: on a busy
+// machine a leader may lose its office at any time.
+func (n *resident) surely(ctx context.Context, shard cloakroom.ShardID, serial uint64, value string) error {
+	for {
+		err := n.deposit(ctx, shard, serial, value)
+		if !errors.Is(err, cloakroom.ErrOutcomeUnknown) || ctx.Err() != nil {
+			return err
+		}
+	}
 }
 
 // look reads one subject through a node.

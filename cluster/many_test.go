@@ -27,7 +27,7 @@ func TestThreeNodes(t *testing.T) {
 		for _, name := range h.names() {
 			for shard := range cloakroom.ShardID(4) {
 				serial++
-				if err := h.node(name).deposit(ctx, shard, serial, fmt.Sprint("value ", serial)); err != nil {
+				if err := h.node(name).surely(ctx, shard, serial, fmt.Sprint("value ", serial)); err != nil {
 					t.Fatalf("deposit on %s: %v", name, err)
 				}
 				wrote[serial] = shard
@@ -62,7 +62,7 @@ func TestThreeNodes(t *testing.T) {
 // Two replicas of three are gone: nothing is done, and that is what is said.
 func TestWithoutAQuorum(t *testing.T) {
 	h := newHouse(t, 3, 2, nil)
-	if err := h.node("n1").deposit(t.Context(), 0, 1, "first"); err != nil {
+	if err := h.node("n1").surely(t.Context(), 0, 1, "first"); err != nil {
 		t.Fatal(err)
 	}
 	h.kill("n1")
@@ -131,7 +131,7 @@ func TestCloseHandsOver(t *testing.T) {
 	h.end("n1", (*Cluster).Close)
 	for shard := range cloakroom.ShardID(4) {
 		ctx, cancel := context.WithTimeout(t.Context(), 400*time.Millisecond) // less than an election takes
-		err := h.node("n2").deposit(ctx, shard, uint64(shard)+1, "after")
+		err := h.node("n2").surely(ctx, shard, uint64(shard)+1, "after")
 		cancel()
 		if err != nil {
 			t.Errorf("shard %d: %v", shard, err)
@@ -158,7 +158,7 @@ func TestFiveNodes(t *testing.T) {
 	for i, name := range h.names() {
 		for shard := range cloakroom.ShardID(3) {
 			serial := uint64(i*10) + uint64(shard) + 1
-			if err := h.node(name).deposit(t.Context(), shard, serial, name); err != nil {
+			if err := h.node(name).surely(t.Context(), shard, serial, name); err != nil {
 				t.Fatal(err)
 			}
 			for _, other := range h.names() {
@@ -185,7 +185,11 @@ func TestLargePagesComeInPieces(t *testing.T) {
 			cmds = append(cmds, c)
 			p.Tokens = append(p.Tokens, c.Fields[0].Token, cloakroom.Token{byte(i), 9})
 		}
-		if _, _, err := h.node("n2").Propose(t.Context(), p.Shard, cmds); err != nil {
+		_, _, err := h.node("n2").Propose(t.Context(), p.Shard, cmds)
+		for errors.Is(err, cloakroom.ErrOutcomeUnknown) {
+			_, _, err = h.node("n2").Propose(t.Context(), p.Shard, cmds)
+		}
+		if err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -81,8 +81,11 @@ func (p *proposal) take(items []byte, ends []int) {
 
 // recycle gives p back, unless it was left to the writer.
 func (c *Cluster) recycle(p *proposal) {
+	if p.left {
+		return
+	}
 	p.results = nil // the caller's
-	if !p.left && cap(p.items) <= cloakroom.MaxEntryBytes {
+	if cap(p.items) <= cloakroom.MaxEntryBytes {
 		c.proposals.Put(p)
 	}
 }
