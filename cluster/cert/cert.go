@@ -56,11 +56,8 @@ func alphanumeric(c byte) bool {
 // NewRoot returns the self-signed root of a cluster, in DER. signer holds the
 // cluster CA key, Ed25519; random is read for the serial number.
 func NewRoot(signer crypto.Signer, cluster [16]byte, notBefore, notAfter time.Time, random io.Reader) ([]byte, error) {
-	if err := checkSigner(signer); err != nil {
-		return nil, err
-	}
-	if !notBefore.Before(notAfter) {
-		return nil, errors.New("root certificate: not valid at any time")
+	if err := errors.Join(checkSigner(signer), checkLifetime(notBefore, notAfter, random)); err != nil {
+		return nil, fmt.Errorf("root: %w", err)
 	}
 	template := &x509.Certificate{
 		Subject:               pkix.Name{CommonName: "cloakroom cluster " + hex.EncodeToString(cluster[:])},
@@ -120,14 +117,21 @@ func Issue(root *x509.Certificate, signer crypto.Signer, req Request) ([]byte, e
 }
 
 func (r *Request) check(root *x509.Certificate) error {
-	faults := []error{CheckNode(r.Node), checkNodeKey(r.PublicKey)}
-	if !r.NotBefore.Before(r.NotAfter) {
-		faults = append(faults, errors.New("certificate: not valid at any time"))
-	}
+	faults := []error{CheckNode(r.Node), checkNodeKey(r.PublicKey), checkLifetime(r.NotBefore, r.NotAfter, r.Rand)}
 	if r.NotAfter.After(root.NotAfter) {
 		faults = append(faults, errors.New("certificate: would outlive its root"))
 	}
 	return errors.Join(faults...)
+}
+
+func checkLifetime(notBefore, notAfter time.Time, random io.Reader) error {
+	if !notBefore.Before(notAfter) {
+		return errors.New("certificate: not valid at any time")
+	}
+	if random == nil {
+		return errors.New("certificate: no randomness")
+	}
+	return nil
 }
 
 func checkSigner(signer crypto.Signer) error {
