@@ -29,11 +29,10 @@ const zonesNeeded = 3
 // does not count. A group whose voters are all of lives that are over is left
 // alone: nobody could bring a new replica up to date.
 func Next(v *directory.View) (Step, bool) {
-	wanted := min(v.Settings.Replication, len(v.Nodes))
 	var load map[string]int // of each node; made when something is missing
 	for g := range v.Groups() {
 		group, there := v.Group(g)
-		if !there || standing(&group) >= wanted || len(group.Replicas) >= directory.MaxReplicas || !leadable(v, &group) {
+		if !there || standing(&group) >= v.Settings.Replication || len(group.Replicas) >= directory.MaxReplicas || !leadable(v, &group) {
 			continue
 		}
 		if load == nil {

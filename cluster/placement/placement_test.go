@@ -1,0 +1,329 @@
+package placement_test
+
+import (
+	"fmt"
+	"slices"
+	"testing"
+
+	"pgregory.net/rapid"
+
+	"cloakroom/cluster/directory"
+	"cloakroom/cluster/directory/directorytest"
+	"cloakroom/cluster/placement"
+)
+
+func walk(t *rapid.T) *directorytest.Walk {
+	choose := func(n int) int { return rapid.IntRange(0, n-1).Draw(t, "choice") }
+	return directorytest.New(1+choose(4), 1+2*choose(2), choose)
+}
+
+// standing lists the nodes whose replicas of g are not leaving.
+func standing(v *directory.View, g directory.GroupID) []string {
+	group, _ := v.Group(g)
+	var on []string
+	for _, r := range group.Replicas {
+		if r.State != directory.Leaving {
+			on = append(on, r.Node)
+		}
+	}
+	return on
+}
+
+// lost reports whether no voter of g lives.
+func lost(v *directory.View, g directory.GroupID) bool {
+	group, _ := v.Group(g)
+	return !slices.ContainsFunc(group.Replicas, func(r directory.ReplicaInfo) bool {
+		n, _ := v.Node(r.Node)
+		return r.State == directory.Voter && n.Life == r.Life
+	})
+}
+
+func full(v *directory.View, g directory.GroupID) bool {
+	group, _ := v.Group(g)
+	return len(group.Replicas) == directory.MaxReplicas
+}
+
+// take carries out one step.
+func take(w *directorytest.Walk, v *directory.View, step placement.Step) directory.Result {
+	cmd := w.Add(v, step.Group, directory.NodeInfo{Name: step.Node, Life: step.Life})
+	cmd.AddReplica.Seen = step.Seen
+	return w.Apply(cmd)
+}
+
+// From any view that commands lead to, step after step is accepted, they end,
+// and then every group that can grow has what it should have.
+func TestStepsLeadFromAnyViewToEnough(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		w := walk(t)
+		for range rapid.IntRange(0, 60).Draw(t, "commands") {
+			w.Feed(w.Draw(w.View()))
+		}
+		wanted := min(w.View().Settings.Replication, len(w.View().Nodes))
+		last := directory.DirectoryGroup
+		for left := wanted * (len(w.View().Shards) + 1); ; left-- {
+			v := w.View()
+			step, more := placement.Next(v)
+			if again, alike := placement.Next(v); again != step || alike != more {
+				t.Fatalf("got %+v, then %+v", step, again)
+			}
+			if !more {
+				break
+			}
+			if left == 0 {
+				t.Fatalf("no end: %+v", step)
+			}
+			if step.Group < last {
+				t.Fatalf("%s after %s", step.Group, last)
+			}
+			last = step.Group
+			if got := take(w, v, step); got.Code != directory.Done {
+				t.Fatalf("%+v was refused: %+v", step, got)
+			}
+			on := standing(w.View(), step.Group)
+			if len(on) > wanted || len(slices.Compact(slices.Sorted(slices.Values(on)))) != len(on) {
+				t.Fatalf("%s stands on %v, want %d", step.Group, on, wanted)
+			}
+		}
+		v := w.View()
+		for g := range v.Groups() {
+			if on := standing(v, g); len(on) < wanted && !full(v, g) && !lost(v, g) {
+				t.Fatalf("%s stands on %v only, want %d", g, on, wanted)
+			}
+		}
+	})
+}
+
+// drive lets somebody who knows the view v do one thing that is to be done in
+// it, as the leaders of the groups and of the directory do.
+func drive(w *directorytest.Walk, v *directory.View) {
+	var todo []*directory.Command
+	if step, more := placement.Next(v); more {
+		cmd := w.Add(v, step.Group, directory.NodeInfo{Name: step.Node, Life: step.Life})
+		todo = append(todo, cmd)
+	}
+	for g := range v.Groups() {
+		group, _ := v.Group(g)
+		for _, r := range group.Replicas {
+			switch {
+			case lost(v, g): // no leader, nobody does anything
+			case r.State == directory.Preparing:
+				todo = append(todo, directorytest.Set(g, r.ID, directory.Voter))
+			case r.State == directory.Leaving:
+				todo = append(todo, directorytest.Drop(g, r.ID))
+			}
+		}
+	}
+	if len(todo) > 0 {
+		w.Apply(todo[w.Choose(len(todo))])
+	}
+}
+
+// Several drivers with views of their own, as old as they come, nodes that
+// start anew, commands that arrive late or twice: once that ends, the cluster
+// gets whole, and nothing is left that is leaving.
+func TestDriversWithOldViewsGetTheClusterWhole(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		w := walk(t)
+		known := []*directory.View{w.View(), w.View(), w.View()} // one per driver
+		for range rapid.IntRange(0, 150).Draw(t, "moments") {
+			who := w.Choose(len(known))
+			switch w.Choose(8) {
+			case 0, 1:
+				known[who] = w.View()
+			case 2:
+				w.Apply(w.Join(w.View(), fmt.Sprintf("n%d", 1+w.Choose(4))))
+			case 3:
+				w.Feed(w.Fed[w.Choose(len(w.Fed))]) // late or twice
+			default:
+				drive(w, known[who])
+			}
+		}
+		for left := 40 * directory.MaxReplicas; !whole(w.View()); left-- {
+			if left == 0 {
+				t.Fatalf("not whole: %+v %+v", w.View().Directory, w.View().Shards)
+			}
+			drive(w, w.View())
+		}
+	})
+}
+
+// whole reports whether every group that is not lost has as many voters as it
+// should, all alive, and nothing else.
+func whole(v *directory.View) bool {
+	wanted := min(v.Settings.Replication, len(v.Nodes))
+	for g := range v.Groups() {
+		if lost(v, g) {
+			continue
+		}
+		group, _ := v.Group(g)
+		voters := 0
+		for _, r := range group.Replicas {
+			if r.State != directory.Voter || !v.Lives(&r) {
+				return false
+			}
+			voters++
+		}
+		if voters < wanted {
+			return false
+		}
+	}
+	return true
+}
+
+// ward is a cluster of n1 and nodes named like "a1": zone and number. Zone n is
+// none.
+func ward(t *testing.T, shards int, names ...string) *directorytest.Walk {
+	t.Helper()
+	w := directorytest.New(shards, 3, func(int) int { return 0 })
+	for _, name := range names {
+		cmd := w.Join(w.View(), name)
+		cmd.PutNode.Node.Zone = name[:1]
+		if name[0] == 'n' {
+			cmd.PutNode.Node.Zone = ""
+		}
+		if got := w.Apply(cmd); got.Code != directory.Done {
+			t.Fatalf("join %s: %+v", name, got)
+		}
+	}
+	return w
+}
+
+// settle takes steps until none is left and promotes what they add.
+func settle(t *testing.T, w *directorytest.Walk) (taken []string) {
+	t.Helper()
+	for {
+		v := w.View()
+		step, more := placement.Next(v)
+		if !more {
+			return taken
+		}
+		if got := take(w, v, step); got.Code != directory.Done {
+			t.Fatalf("%+v: %+v", step, got)
+		}
+		group, _ := w.View().Group(step.Group)
+		w.Apply(directorytest.Set(step.Group, group.Replicas[len(group.Replicas)-1].ID, directory.Voter))
+		taken = append(taken, fmt.Sprintf("%s on %s", step.Group, step.Node))
+	}
+}
+
+func TestThreeNodesHoldEveryGroup(t *testing.T) {
+	w := ward(t, 2)
+	if got := settle(t, w); got != nil {
+		t.Fatalf("one node: got %v", got)
+	}
+	w.Apply(w.Join(w.View(), "n2"))
+	if got, want := settle(t, w), []string{"directory on n2", "shard 0 on n2", "shard 1 on n2"}; !slices.Equal(got, want) {
+		t.Fatalf("two nodes: got %v, want %v", got, want)
+	}
+	w.Apply(w.Join(w.View(), "n3"))
+	if got, want := settle(t, w), []string{"directory on n3", "shard 0 on n3", "shard 1 on n3"}; !slices.Equal(got, want) {
+		t.Fatalf("three nodes: got %v, want %v", got, want)
+	}
+	w.Apply(w.Join(w.View(), "n4"))
+	if got := settle(t, w); got != nil {
+		t.Fatalf("what stands is moved: got %v", got)
+	}
+	w.Apply(w.Join(w.View(), "n2")) // a new life: its old replicas are leaving
+	if got, want := settle(t, w), []string{"directory on n2", "shard 0 on n4", "shard 1 on n2"}; !slices.Equal(got, want) {
+		t.Fatalf("after a restart: got %v, want %v", got, want)
+	}
+}
+
+// n4 has the fewest replicas, but the one that is missing would be its second.
+func TestTheLeastLoadedNodeIsPassedOverIfItHoldsOne(t *testing.T) {
+	w := ward(t, 3, "n2", "n3")
+	settle(t, w)
+	w.Apply(w.Join(w.View(), "n4"))
+	for _, name := range []string{"n2", "n3"} {
+		group, _ := w.View().Group(1)
+		at := slices.IndexFunc(group.Replicas, func(r directory.ReplicaInfo) bool { return r.Node == name && r.State == directory.Voter })
+		w.Apply(directorytest.Set(1, group.Replicas[at].ID, directory.Leaving))
+		if got, want := settle(t, w), map[string]string{"n2": "shard 0 on n4", "n3": "shard 0 on n2"}[name]; !slices.Equal(got, []string{want}) {
+			t.Fatalf("without %s: got %v, want %s", name, got, want)
+		}
+	}
+}
+
+// A group without a leader can't remove what a restless node leaves behind.
+func TestAFullGroupIsLeftAlone(t *testing.T) {
+	w := ward(t, 1, "n2")
+	for range directory.MaxReplicas - 1 {
+		step, more := placement.Next(w.View())
+		if !more || step.Group != directory.DirectoryGroup {
+			t.Fatalf("got %+v, %v", step, more)
+		}
+		take(w, w.View(), step)
+		w.Apply(w.Join(w.View(), "n2"))
+	}
+	if step, more := placement.Next(w.View()); !more || step.Group != 1 {
+		t.Errorf("got %+v, %v, want a step for shard 0", step, more)
+	}
+}
+
+func TestOneReplicaIsEnoughIfTheSettingsSaySo(t *testing.T) {
+	w := directorytest.New(2, 1, func(int) int { return 0 })
+	w.Apply(w.Join(w.View(), "n2"))
+	if step, more := placement.Next(w.View()); more {
+		t.Errorf("got %+v", step)
+	}
+}
+
+func TestZonesCountWhenThereAreThree(t *testing.T) {
+	for name, tt := range map[string]struct {
+		nodes []string
+		want  []string // what the directory stands on after n1
+	}{
+		"two zones":          {[]string{"a1", "a2", "b1"}, []string{"a1", "a2"}},
+		"three zones":        {[]string{"a1", "a2", "b1", "c1"}, []string{"a1", "b1"}},
+		"some in no zone":    {[]string{"a1", "a2", "b1", "n3"}, []string{"a1", "a2"}},
+		"no zone is one too": {[]string{"a1", "b1", "c1", "n0"}, []string{"a1", "b1"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := ward(t, 1, tt.nodes...)
+			settle(t, w)
+			if got, want := standing(w.View(), 0), append([]string{"n1"}, tt.want...); !slices.Equal(got, want) {
+				t.Errorf("got %v, want %v", got, want)
+			}
+		})
+	}
+}
+
+func TestLoadIsSpread(t *testing.T) {
+	w := ward(t, 16, "n2", "n3", "n4", "n5")
+	settle(t, w)
+	load := map[string]int{}
+	v := w.View()
+	for g := range v.Groups() {
+		for _, name := range standing(v, g) {
+			load[name]++
+		}
+	}
+	// 17 groups × 3; the founder holds one of each, the others share 34.
+	for name, n := range load {
+		if want := 34 / 4; name != "n1" && n != want && n != want+1 {
+			t.Errorf("%s holds %d, want %d or %d", name, n, want, want+1)
+		}
+	}
+}
+
+func TestALostGroupIsLeftAlone(t *testing.T) {
+	w := ward(t, 2, "n2", "n3")
+	v := w.View()
+	for _, name := range []string{"n2", "n3"} { // all but shard 1
+		for g := range directory.GroupID(2) {
+			n, _ := v.Node(name)
+			if got := w.Apply(w.Add(w.View(), g, n)); got.Code != directory.Done {
+				t.Fatal(got)
+			}
+			group, _ := w.View().Group(g)
+			w.Apply(directorytest.Set(g, group.Replicas[len(group.Replicas)-1].ID, directory.Voter))
+		}
+	}
+	w.Apply(w.Join(w.View(), "n1"))
+	if got, want := settle(t, w), []string{"directory on n1", "shard 0 on n1"}; !slices.Equal(got, want) {
+		t.Errorf("got %v, want %v", got, want)
+	}
+	if !lost(w.View(), 2) {
+		t.Error("shard 1 is not lost")
+	}
+}
