@@ -46,6 +46,8 @@ type network struct {
 	*peer.Port
 	c    *Cluster
 	book atomic.Pointer[book]
+
+	calls calls
 }
 
 // book is who the voters of the directory are, as another node told it. It
@@ -137,6 +139,7 @@ func (n *network) stream(g *group, self replica.Identity) (*peer.Stream, error) 
 
 // ask calls a node and decodes its answer.
 func (n *network) ask(ctx context.Context, node string, method wire.Method, request []byte, reply interface{ Decode([]byte) error }) error {
+	n.calls.count(method)
 	body, err := n.Call(ctx, node, uint8(method), request)
 	if err == nil {
 		if err = reply.Decode(body); err != nil {

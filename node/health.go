@@ -38,19 +38,19 @@ func (n *Node) Health() Health {
 
 func groupHealth(name string, s *cluster.GroupStatus, want int) GroupHealth {
 	g := GroupHealth{Name: name, Leads: s.Role == cluster.Leader, Tolerates: s.Tolerates}
-	votes, settled := 0, 0
+	voters, leaving := 0, 0
 	for _, m := range s.Members {
-		if m.State != directory.Preparing {
-			votes++ // one that leaves counts until it is gone
-		}
-		if m.State == directory.Voter {
-			settled++
+		switch m.State {
+		case directory.Leaving:
+			leaving++
+		case directory.Voter:
+			voters++
 			if m.Alive {
 				g.Voters = append(g.Voters, m.Node)
 			}
 		}
 	}
-	g.Quorum = votes/2 + 1
-	g.Settled = s.Leader != "" && settled == want && len(s.Members) == want
+	g.Quorum = (voters+leaving)/2 + 1 // one that leaves counts until it is gone
+	g.Settled = s.Leader != "" && voters == want && leaving == 0
 	return g
 }

@@ -66,6 +66,14 @@ var (
 		"Registered nodes, by whether they were heard of lately.", []string{"alive"}, nil)
 	metricClockSkew = prometheus.NewDesc("cloakroom_clock_skew",
 		"1 if no majority of clocks agrees in a shard led here: nothing expires there.", nil, nil)
+	metricClockAhead = prometheus.NewDesc("cloakroom_clock_ahead_seconds",
+		"How far another node's clock was ahead of this one's when it last answered.", []string{"node"}, nil)
+	metricConnections = prometheus.NewDesc("cloakroom_cluster_connections",
+		"Connections open at the cluster port.", nil, nil)
+	metricCalls = prometheus.NewDesc("cloakroom_cluster_calls_total",
+		"Calls to other nodes: propose, read and change are what leaders elsewhere were asked to do, confirm what rounds before a read ask.", []string{"method"}, nil)
+	metricRefused = prometheus.NewDesc("cloakroom_cluster_refused_total",
+		"Handshakes refused at the cluster port, by reason.", []string{"reason"}, nil)
 	metricAuditEntries = prometheus.NewDesc("cloakroom_audit_entries_total",
 		"Audit entries written.", nil, nil)
 	metricAuditDenied = prometheus.NewDesc("cloakroom_audit_denied_total",
@@ -80,7 +88,7 @@ var catalogue = []*prometheus.Desc{
 	metricArenaMapped, metricPoolTotal, metricPoolUsed, metricPoolRefused, metricSubjects,
 	metricErased, metricQueue, metricRole, metricLeading, metricLeaderKnown, metricTolerates,
 	metricTerm, metricApplied, metricLag, metricLogBytes, metricCompactions, metricNodes,
-	metricClockSkew, metricAuditEntries, metricAuditDenied, metricAuditLost,
+	metricClockSkew, metricClockAhead, metricConnections, metricCalls, metricRefused, metricAuditEntries, metricAuditDenied, metricAuditLost,
 }
 
 // collector reads the counters of the rooms when somebody asks.
@@ -120,6 +128,7 @@ func (c collector) Collect(out chan<- prometheus.Metric) {
 	gauge(metricPoolUsed, float64(pool.InUse))
 	count(metricPoolRefused, float64(pool.Refused))
 	c.collectCluster(gauge)
+	c.collectTraffic(gauge, out)
 	stats := n.audit.Stats()
 	count(metricAuditEntries, float64(stats.Entries))
 	count(metricAuditDenied, float64(stats.Denied))
@@ -165,6 +174,20 @@ func (c collector) collectGroup(gauge func(*prometheus.Desc, float64, ...string)
 	gauge(metricLag, float64(s.Lag), shard)
 	gauge(metricLogBytes, float64(s.LogBytes), shard)
 	gauge(metricCompactions, float64(s.Compactions), shard)
+}
+
+// collectTraffic sends what passes between this node and the others.
+func (c collector) collectTraffic(gauge func(*prometheus.Desc, float64, ...string), out chan<- prometheus.Metric) {
+	traffic := c.node.cluster.Traffic()
+	gauge(metricConnections, float64(traffic.Connections))
+	for _, clock := range traffic.Clocks {
+		gauge(metricClockAhead, clock.Ahead.Seconds(), clock.Node)
+	}
+	for desc, counts := range map[*prometheus.Desc]map[string]uint64{metricCalls: traffic.Calls, metricRefused: traffic.Refused} {
+		for label, n := range counts {
+			out <- prometheus.MustNewConstMetric(desc, prometheus.CounterValue, float64(n), label)
+		}
+	}
 }
 
 func oneIf(b bool) float64 {

@@ -66,9 +66,10 @@ func (n *devNode) call(ctx context.Context, method, path, body, token string, wa
 	if err != nil {
 		return 0, err
 	}
-	if resp.StatusCode == http.StatusServiceUnavailable || resp.StatusCode == http.StatusGatewayTimeout ||
-		bytes.Contains(answer, []byte(`"unavailable":[`)) {
-		return resp.StatusCode, errNotNow
+	for _, sign := range []string{`"unavailable":[`, `/problems/unavailable"`, `/problems/overloaded"`, `/problems/outcome-unknown"`} {
+		if bytes.Contains(answer, []byte(sign)) {
+			return resp.StatusCode, errNotNow
+		}
 	}
 	if !bytes.Contains(answer, want) {
 		return resp.StatusCode, fmt.Errorf("%s %s: status %d without what was stored", method, path, resp.StatusCode)
@@ -90,7 +91,7 @@ type loadRun struct {
 	kinds   []kind
 	counts  []atomic.Int64 // by kind
 	total   atomic.Int64
-	late    atomic.Int64 // requests that were not answered in time
+	late    atomic.Int64  // requests that were not answered in time
 	people  atomic.Uint64 // of those deposited so far
 	refused atomic.Uint64
 	workers sync.WaitGroup
