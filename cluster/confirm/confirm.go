@@ -28,7 +28,7 @@ type Voter struct {
 // Lead is what this node knows of a group it leads.
 type Lead struct {
 	Term   uint64
-	Self   string  // the leading replica
+	Self   string  // the leading replica; its voters' node is this one
 	Voters []Voter // of the latest configuration, committed or not; never changed afterwards
 }
 
@@ -63,8 +63,9 @@ type Config struct {
 	// lead it. It is called afresh in every round, without a lock held.
 	Led func(group uint32) (Lead, bool)
 	// Here answers a question about a replica of this node, as it would answer
-	// a peer: it is the leader's own vote. It must read the replica's raft term
-	// at that moment, not one remembered from its election.
+	// a peer: among others it is the leader's own vote. It must read the
+	// replica's raft term at that moment, not one remembered from its election.
+	// It is called without a lock held.
 	Here func(Question) bool
 	// Now is the wall clock of this node.
 	Now func() time.Time
@@ -118,18 +119,11 @@ func New(cfg Config) (*Rounds, error) {
 	return r, nil
 }
 
-// Close answers everybody who waits with no, ends every ask and waits for it.
-// Confirm says no from then on.
+// Close ends every ask and waits for it; who still waits for an answer gets a
+// no. Confirm says no from then on.
 func (r *Rounds) Close() {
 	r.mu.Lock()
 	r.closed = true
-	for _, g := range r.groups {
-		if g.state == asking {
-			g.settle(false)
-			g.state = idle
-		}
-		g.refuseWaiting()
-	}
 	r.mu.Unlock()
 	r.cancel()
 	r.running.Wait()

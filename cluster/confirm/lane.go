@@ -85,14 +85,14 @@ func (r *Rounds) take(l *lane) bool {
 			continue // over; or a new round, which enlists again
 		}
 		for i := range g.lead.Voters {
-			if v := &g.lead.Voters[i]; v.Node == l.node && v.Replica != g.lead.Self {
+			if v := &g.lead.Voters[i]; v.Node == l.node {
 				l.questions = append(l.questions, Question{g.number, v.Replica, g.lead.Term})
 				l.asked = append(l.asked, asked{g, g.round})
 			}
 		}
 	}
 	age := now.Sub(l.tried) // negative if the clock was set back
-	l.busy = len(l.questions) > 0 || len(l.pending) > 0 && !r.closed && (age < 0 || age >= stale)
+	l.busy = len(l.questions) > 0 || len(l.pending) > 0 && (age < 0 || age >= stale)
 	if l.busy {
 		l.tried = now
 	}

@@ -12,8 +12,8 @@ const (
 )
 
 // group is one group and the round that is under way for it. Guarded by
-// Rounds.mu, except that lead, leads and here belong to the goroutine that
-// starts the round while state is starting.
+// Rounds.mu, except that what the round knows belongs to the goroutine that
+// starts it while state is starting.
 type group struct {
 	number  uint32
 	waiting []waiter // arrived since the round began: they share the next
@@ -22,9 +22,9 @@ type group struct {
 	round   uint64 // counts rounds; an answer to an earlier one does not count
 	sharers []waiter
 	lead    Lead
-	leads   bool // lead is valid
-	here    bool // the leader's own vote
-	yes, no int  // votes; silence of an ask that failed is a no
+	leads   bool   // lead is valid
+	home    string // the leader's node, empty if the leader is no voter
+	yes, no int    // votes; an ask that failed is a no
 }
 
 // waiter is one group that one caller waits for.
@@ -68,8 +68,7 @@ func (g *group) begin() {
 // and it is called without mu: everybody who shares them came before.
 func (r *Rounds) start(groups []*group) {
 	for _, g := range groups {
-		g.lead, g.leads = r.cfg.Led(g.number)
-		g.here = g.leads && r.cfg.Here(Question{g.number, g.lead.Self, g.lead.Term})
+		r.look(g)
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -84,17 +83,40 @@ func (r *Rounds) start(groups []*group) {
 	}
 }
 
+// look takes the group's lead and the votes of this node's own replicas, the
+// leader's first of all. A voter that nobody can place counts against.
+func (r *Rounds) look(g *group) {
+	g.lead, g.leads = r.cfg.Led(g.number)
+	g.home, g.yes, g.no = "", 0, 0
+	if !g.leads {
+		return
+	}
+	for i := range g.lead.Voters {
+		if v := &g.lead.Voters[i]; v.Replica == g.lead.Self {
+			g.home = v.Node
+		}
+	}
+	for i := range g.lead.Voters {
+		switch v := &g.lead.Voters[i]; {
+		case v.Replica == g.lead.Self || v.Node == g.home && v.Node != "":
+			g.vote(r.cfg.Here(Question{g.number, v.Replica, g.lead.Term}))
+		case v.Node == "":
+			g.vote(false)
+		}
+	}
+}
+
 // startLater starts rounds in a goroutine: those that need no peer could keep
 // a caller busy for others for ever. The caller holds mu.
 func (r *Rounds) startLater(groups []*group) {
 	r.running.Go(func() { r.start(groups) }) // Close refuses who waits for them
 }
 
-// launch counts the leader's own vote and puts the group on the lanes of the
-// others. It reports whether another round has begun and must be started,
-// because this one needed nobody else.
+// launch refuses whom the round can't answer and puts the group on the lanes
+// of its voters' nodes. It reports whether another round has begun and must be
+// started, because this one needed nobody else.
 func (r *Rounds) launch(g *group) bool {
-	g.state, g.yes, g.no = asking, 0, 0
+	g.state = asking
 	g.sharers = slices.DeleteFunc(g.sharers, func(w waiter) bool {
 		over := r.closed || !g.leads || w.term != g.lead.Term
 		if over {
@@ -102,20 +124,12 @@ func (r *Rounds) launch(g *group) bool {
 		}
 		return over || w.caller.gone
 	})
-	for i := range g.lead.Voters {
-		switch v := &g.lead.Voters[i]; {
-		case v.Replica == g.lead.Self:
-			g.vote(g.here)
-		case v.Node == "":
-			g.vote(false)
-		}
-	}
 	if r.decide(g) {
 		return g.state == starting
 	}
 	for i := range g.lead.Voters {
-		if v := &g.lead.Voters[i]; v.Replica != g.lead.Self && v.Node != "" {
-			r.enlist(v.Node, g)
+		if node := g.lead.Voters[i].Node; node != "" && node != g.home {
+			r.enlist(node, g)
 		}
 	}
 	return false
@@ -129,8 +143,9 @@ func (g *group) vote(yes bool) {
 	}
 }
 
-// decide ends the round if its outcome is known, and begins the next one if
-// somebody waits. It reports whether the round is over.
+// decide ends the round if its outcome is known or nobody shares it any more,
+// and begins the next one if somebody waits. It reports whether the round is
+// over.
 func (r *Rounds) decide(g *group) bool {
 	voters := len(g.lead.Voters)
 	quorum := voters/2 + 1
@@ -139,9 +154,10 @@ func (r *Rounds) decide(g *group) bool {
 	}
 	g.settle(g.yes >= quorum)
 	g.state = idle
-	g.waiting = slices.DeleteFunc(g.waiting, func(w waiter) bool { return w.caller.gone })
 	if r.closed {
-		g.refuseWaiting()
+		g.begin()
+		g.settle(false)
+		g.state = idle
 	}
 	if len(g.waiting) > 0 {
 		g.begin()
@@ -156,13 +172,4 @@ func (g *group) settle(yes bool) {
 	}
 	clear(g.sharers)
 	g.sharers = g.sharers[:0]
-}
-
-// refuseWaiting answers everybody who waits for the next round with no.
-func (g *group) refuseWaiting() {
-	for i := range g.waiting {
-		g.waiting[i].answer(false)
-	}
-	clear(g.waiting)
-	g.waiting = g.waiting[:0]
 }

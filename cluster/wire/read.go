@@ -214,7 +214,6 @@ func (m *ReadReply) Decode(b []byte) error {
 			total += uint64(span.Len)
 			m.spans = append(m.spans, span)
 		}
-		r.demand(total <= uint64(len(r.rest)))
 		p.Spans = m.spans[from:len(m.spans):len(m.spans)]
 	}
 	m.Buf = r.take(int(total))

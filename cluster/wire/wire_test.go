@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"reflect"
 	"runtime"
+	"slices"
 	"strings"
 	"testing"
 
@@ -132,6 +133,7 @@ func samples() []message {
 		&ReadReply{Time: 1_800_000_000_123, Buf: []byte("..one.two"), Parts: []ReadAnswer{
 			{Code: OK, Spans: []command.Span{{Off: 6, Len: 3}, {}}}, {Code: NotLeader, Hint: "r1"}, {Code: OK},
 			{Code: OK, Spans: []command.Span{{Off: 2, Len: 3}}}}},
+		&ReadReply{Parts: []ReadAnswer{{Code: Starting, Hint: "r2"}, {Code: OK, Spans: []command.Span{{}}}}},
 		&ReadReply{},
 		&questions,
 		&confirmRequest{},
@@ -186,16 +188,26 @@ func TestMessagesSurviveEncoding(t *testing.T) {
 // A message that was used for something larger shows nothing of it.
 func TestDecodingIntoAUsedMessage(t *testing.T) {
 	used := map[reflect.Type]message{}
-	for i, m := range append(samples(), samples()...) {
+	for i, m := range append(append(samples(), samples()...), reversed()...) {
 		kind := reflect.TypeOf(m)
 		if used[kind] == nil {
 			used[kind] = empty(m)
 		}
-		b := m.Append(nil)
-		if err := used[kind].Decode(b); err != nil || !bytes.Equal(used[kind].Append(nil), b) {
-			t.Errorf("sample %d, %T: %v, re-encoded %x, want %x", i, m, err, used[kind].Append(nil), b)
+		b, fresh := m.Append(nil), empty(m)
+		if used[kind].Decode(b) != nil || fresh.Decode(b) != nil {
+			t.Fatalf("sample %d, %T: malformed", i, m)
+		}
+		if got, want := fmt.Sprint(used[kind]), fmt.Sprint(fresh); got != want {
+			t.Errorf("sample %d, %T: decoded %s, want %s", i, m, got, want)
 		}
 	}
+}
+
+// reversed is samples, the last first.
+func reversed() []message {
+	all := samples()
+	slices.Reverse(all)
+	return all
 }
 
 func TestEveryCutAndEveryExtraByteIsRefused(t *testing.T) {
@@ -294,16 +306,18 @@ func TestLimitsAreTaken(t *testing.T) {
 
 // A count costs its sender as many bytes as room is made for.
 func TestHostileCountsAreChecked(t *testing.T) {
-	huge := []byte{0xff, 0xff, 0xff, 0xff}
 	var before, after runtime.MemStats
+	counts := []uint32{MaxItems, MaxReadTokens, 1<<32 - 1}
 	for i, m := range samples() {
 		b := m.Append(nil)
 		into := empty(m)
 		runtime.ReadMemStats(&before)
 		for at := 1; at+4 <= len(b); at++ {
-			hostile := bytes.Clone(b)
-			copy(hostile[at:], huge)
-			_ = into.Decode(hostile) // only what it costs
+			for _, count := range counts {
+				hostile := bytes.Clone(b)
+				binary.BigEndian.PutUint32(hostile[at:], count)
+				_ = into.Decode(hostile) // only what it costs
+			}
 		}
 		runtime.ReadMemStats(&after)
 		if n := after.TotalAlloc - before.TotalAlloc; n > 64<<10 {
@@ -477,6 +491,9 @@ func TestReadsSurviveEncoding(t *testing.T) {
 				t.Fatalf("part %d = %+v, want %+v", i, p, m.Parts[i])
 			}
 			for _, span := range p.Spans {
+				if span.Len == 0 && span.Off != 0 {
+					t.Fatalf("no record at %d, want it at 0", span.Off)
+				}
 				records = append(records, got.Buf[span.Off:span.Off+span.Len])
 			}
 		}
