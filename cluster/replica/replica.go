@@ -139,7 +139,8 @@ type Replica struct {
 	started   chan struct{} // closed when start has returned
 	haltOnce  sync.Once
 	halted    chan struct{} // stops keep, follow and watch
-	shutOnce  sync.Once
+	shutting  atomic.Bool
+	down      chan struct{}  // closed once raft is shut down
 	running   sync.WaitGroup // those three, and what waits for an answer of raft
 }
 
@@ -150,7 +151,7 @@ func New(cfg Config) (*Replica, error) {
 		return nil, err
 	}
 	r := &Replica{cfg: cfg, turn: make(chan struct{}, 1),
-		started: make(chan struct{}), halted: make(chan struct{})}
+		started: make(chan struct{}), halted: make(chan struct{}), down: make(chan struct{})}
 	r.members = &roster{changed: r.changed.ring}
 	r.log = newMemLog(cfg.MapLog, cfg.UnmapLog, cfg.LogBudget)
 	r.fsm = &fsm{turn: newTurn(), machine: cfg.Machine, park: r.park, termAt: r.log.term, members: r.members}
@@ -249,14 +250,18 @@ func (r *Replica) Close() error {
 	return nil
 }
 
-// shut stops raft once it owes no answer. The connections go first: raft waits
-// for its goroutines, and one of them may be reading a snapshot.
+// shut stops raft once it owes no answer, and returns when it has stopped. The
+// connections go first: raft waits for its goroutines, and one of them may be
+// reading a snapshot.
 func (r *Replica) shut() {
-	r.shutOnce.Do(func() {
-		r.lastTurn()
-		r.streams.cut()
-		if err := r.raft.Shutdown().Error(); err != nil {
-			r.cfg.Logger.Warn("raft did not stop cleanly", "group", r.cfg.Group, "error", err)
-		}
-	})
+	if r.shutting.Swap(true) {
+		<-r.down // not by a sync.Once: it takes time, and a bubble's clock must move on
+		return
+	}
+	defer close(r.down)
+	r.lastTurn()
+	r.streams.cut()
+	if err := r.raft.Shutdown().Error(); err != nil {
+		r.cfg.Logger.Warn("raft did not stop cleanly", "group", r.cfg.Group, "error", err)
+	}
 }
