@@ -19,14 +19,14 @@ type pulse struct {
 // vitals are what a node last said of itself.
 type vitals struct {
 	life    string // that was registered then
-	at      time.Time
-	free    int64 // record memory, bytes
-	limit   int64 // 0: not known
-	granted int64 // what this node had granted when it asked
+	tick    int64  // when: ticks go on however clocks are set
+	free    int64  // record memory, bytes
+	limit   int64  // 0: not known
+	granted int64  // what this node had granted when it asked
 }
 
-// alive is how long a node counts as there after it was heard.
-const alive = 3 * timeStep
+// alive is how many ticks a node counts as there after it was heard.
+const alive = 2
 
 // heard notes an answer of a node. limit 0: it said nothing of its memory.
 func (c *Cluster) heard(node string, granted, free, limit int64) {
@@ -42,7 +42,7 @@ func (c *Cluster) heard(node string, granted, free, limit int64) {
 		v = &vitals{life: info.Life}
 		p.nodes[node] = v
 	}
-	v.at = c.cfg.Clock.Now()
+	v.tick = c.ticked.Load()
 	if limit > 0 {
 		v.free, v.limit, v.granted = free, limit, granted
 	}
@@ -57,23 +57,19 @@ func (c *Cluster) there(info *directory.NodeInfo) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	v := p.nodes[info.Name]
-	if v == nil || v.life != info.Life {
-		return false
-	}
-	age := c.cfg.Clock.Now().Sub(v.at)
-	return age >= 0 && age < alive
+	return v != nil && v.life == info.Life && c.ticked.Load()-v.tick <= alive
 }
 
 // listen runs one confirm round for all groups led here, which brings the
 // others' clocks and memory, and pings the nodes that it did not reach.
 func (c *Cluster) listen(ctx context.Context) {
 	var others sync.WaitGroup
-	now := c.cfg.Clock.Now()
+	tick := c.ticked.Load()
 	if want := c.ledGroups(nil); len(want) > 0 {
 		c.rounds.Confirm(ctx, want, make([]bool, len(want)))
 	}
 	for _, info := range c.Directory().Nodes {
-		if info.Name != c.cfg.Node && info.Address != "" && !c.heardSince(info.Name, now) {
+		if info.Name != c.cfg.Node && info.Address != "" && !c.heardSince(info.Name, tick) {
 			others.Go(func() { c.ping(ctx, info.Name) }) // ends with ctx or its own time
 		}
 	}
@@ -92,14 +88,13 @@ func (c *Cluster) ledGroups(dst []confirm.Want) []confirm.Want {
 	return dst
 }
 
-// heardSince reports whether a node has answered after at. An answer from
-// before the clock was set back is no answer.
-func (c *Cluster) heardSince(node string, at time.Time) bool {
+// heardSince reports whether a node has answered since a tick.
+func (c *Cluster) heardSince(node string, tick int64) bool {
 	p := &c.pulse
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	v := p.nodes[node]
-	return v != nil && v.at.After(at) && !v.at.After(c.cfg.Clock.Now())
+	return v != nil && v.tick >= tick
 }
 
 // ping asks a node how it is, by a confirm request without a question.

@@ -1,6 +1,8 @@
 package cluster
 
 import (
+	"sync"
+	"sync/atomic"
 	"time"
 
 	"cloakroom/cluster/command"
@@ -11,17 +13,26 @@ import (
 // no bell is looked at.
 const timeStep = time.Second
 
-// tick rings once a second, finds out who is there, and moves the time of
-// every shard this node leads, until the cluster closes.
+// tick rings once a second, moves the time of every shard this node leads, and
+// finds out who is there, until the cluster closes.
 func (c *Cluster) tick() {
+	var listening sync.WaitGroup
+	defer listening.Wait()
+	var busy atomic.Bool // a silent node must not hold up the next tick
+	listen := func() {
+		if c.net != nil && busy.CompareAndSwap(false, true) {
+			listening.Go(func() { // ends with c.ctx
+				c.listen(c.ctx)
+				busy.Store(false)
+			})
+		}
+	}
 	for {
+		listen()
 		select {
 		case now := <-c.cfg.Clock.After(timeStep):
 			c.ticked.Add(1)
 			c.ticks.ring()
-			if c.net != nil {
-				c.listen(c.ctx)
-			}
 			c.moveTime(now)
 		case <-c.ctx.Done():
 			return
@@ -82,7 +93,7 @@ func (c *Cluster) shardTime(s *shard, m *member, now time.Time, clocks []confirm
 		voters++
 		node := c.nodeOf(members[i].ID)
 		for _, reading := range clocks {
-			if node != c.cfg.Node && reading.Node == node && reading.Age < fresh {
+			if node != c.cfg.Node && reading.Node == node && reading.Age >= 0 && reading.Age < fresh {
 				others = append(others, now.Add(reading.Offset))
 			}
 		}
