@@ -96,10 +96,10 @@ func TestStepsLeadFromAnyViewToEnough(t *testing.T) {
 // drive lets somebody who knows the view v do one thing that is to be done in
 // it, as the leaders of the groups and of the directory do.
 func drive(w *directorytest.Walk, v *directory.View) {
-	var todo []*directory.Command
+	var due []*directory.Command
 	if step, more := placement.Next(v); more {
 		cmd := w.Add(v, step.Group, directory.NodeInfo{Name: step.Node, Life: step.Life})
-		todo = append(todo, cmd)
+		due = append(due, cmd)
 	}
 	for g := range v.Groups() {
 		group, _ := v.Group(g)
@@ -107,14 +107,14 @@ func drive(w *directorytest.Walk, v *directory.View) {
 			switch {
 			case lost(v, g): // no leader, nobody does anything
 			case r.State == directory.Preparing:
-				todo = append(todo, directorytest.Set(g, r.ID, directory.Voter))
+				due = append(due, directorytest.Set(g, r.ID, directory.Voter))
 			case r.State == directory.Leaving:
-				todo = append(todo, directorytest.Drop(g, r.ID))
+				due = append(due, directorytest.Drop(g, r.ID))
 			}
 		}
 	}
-	if len(todo) > 0 {
-		w.Apply(todo[w.Choose(len(todo))])
+	if len(due) > 0 {
+		w.Apply(due[w.Choose(len(due))])
 	}
 }
 

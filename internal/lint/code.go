@@ -9,36 +9,6 @@ import (
 	"strings"
 )
 
-// worldly is what a room under cluster must get through its Config: clock,
-// network, file system, randomness. That keeps simulation and fault injection
-// possible. A nil list stands for the whole package.
-var worldly = map[string][]string{
-	"time":         {"Now", "Since", "Until", "Sleep", "After", "AfterFunc", "Tick"},
-	"net":          {"Dial", "DialTimeout", "DialTCP", "DialUDP", "DialUnix", "Listen", "ListenTCP", "ListenUDP", "ListenUnix", "ListenPacket"},
-	"os":           {"Open", "OpenFile", "OpenInRoot", "OpenRoot", "Create", "CreateTemp", "ReadFile", "WriteFile", "ReadDir", "Mkdir", "MkdirAll", "MkdirTemp", "Remove", "RemoveAll", "Rename", "DirFS", "Getenv", "LookupEnv"},
-	"crypto/rand":  nil,
-	"math/rand":    nil,
-	"math/rand/v2": nil,
-}
-
-func clusterConfig(t *Tree, report func(string, int, string)) {
-	for _, f := range t.goFiles(false) {
-		if f.Room != "cluster" && !strings.HasPrefix(f.Room, "cluster/") {
-			continue
-		}
-		for _, spec := range f.AST.Imports {
-			if names, is := worldly[importPath(spec)]; is && names == nil {
-				report(f.Path, t.line(spec), importPath(spec)+" comes in through Config")
-			}
-		}
-		t.eachUse(f, func(sel *ast.SelectorExpr, imported string) {
-			if slices.Contains(worldly[imported], sel.Sel.Name) {
-				report(f.Path, t.line(sel), imported+"."+sel.Sel.Name+" comes in through Config")
-			}
-		})
-	}
-}
-
 // eachUse calls visit for every name that f takes from a package it imports.
 // A local variable of the same name as a package is taken for the package.
 func (t *Tree) eachUse(f *File, visit func(sel *ast.SelectorExpr, imported string)) {
