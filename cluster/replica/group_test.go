@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -122,12 +123,22 @@ func newGroup(t testing.TB, change func(*Config), names ...string) *group {
 	g := &group{t: t, net: newNetwork(), change: change, peers: make(map[string]*peer)}
 	g.stream = func(addr string) Stream { return g.net.open(addr) }
 	t.Cleanup(g.close)
-	g.start(names[0], func(c *Config) { c.Found = true })
-	g.await("the founder leads", g.peers[names[0]].Leads)
-	for _, name := range names[1:] {
-		g.join(name)
+	for i, name := range names {
+		if i == 0 {
+			g.found(name)
+		} else {
+			g.join(name)
+		}
 	}
 	return g
+}
+
+// found starts the founder and waits until it leads.
+func (g *group) found(name string) *peer {
+	g.t.Helper()
+	p := g.start(name, func(c *Config) { c.Found = true })
+	g.await("the founder leads", p.Leads)
+	return p
 }
 
 // start starts a replica and returns it.
@@ -136,6 +147,9 @@ func (g *group) start(name string, change func(*Config)) *peer {
 	p := &peer{name: name, self: Identity{ID: "r-" + name, Addr: "at-" + name}, ledger: &ledger{}, mem: &memory{}}
 	cfg := Config{Group: "test", Generation: 1, Identity: p.self, Machine: p.ledger,
 		MapLog: p.mem.Map, UnmapLog: p.mem.Unmap, LogBudget: 1 << 20}
+	if testing.Verbose() {
+		cfg.Logger = slog.New(slog.NewTextHandler(g.t.Output(), &slog.HandlerOptions{Level: slog.LevelDebug})).With("at", name)
+	}
 	if g.change != nil {
 		g.change(&cfg)
 	}
@@ -178,6 +192,7 @@ func (g *group) promote(p *peer) {
 	g.await(p.name+" has caught up", func() bool {
 		lead := g.leader()
 		at := lead.Progress()
+		lead.Nudge()
 		return p.Progress().CaughtUp(at, 0)
 	})
 	g.steer("promote "+p.name, func(lead *peer, ctx context.Context, prev uint64) error {

@@ -46,6 +46,7 @@ type guardedLog struct {
 	*guard
 	store   raft.LogStore
 	members *roster
+	torn    *torn
 }
 
 // IsMonotonic tells raft that indexes have no gaps here.
@@ -62,7 +63,13 @@ func (s *guardedLog) LastIndex() (n uint64, err error) {
 }
 
 func (s *guardedLog) GetLog(index uint64, log *raft.Log) error {
-	return s.must("get log", func() error { return s.store.GetLog(index, log) })
+	return s.must("get log", func() error {
+		err := s.store.GetLog(index, log)
+		if err == raft.ErrLogNotFound {
+			return s.torn.missing(index)
+		}
+		return err
+	})
 }
 
 func (s *guardedLog) StoreLog(log *raft.Log) error { return s.StoreLogs([]*raft.Log{log}) }
@@ -71,6 +78,7 @@ func (s *guardedLog) StoreLogs(logs []*raft.Log) error {
 	err := s.try("store logs", func() error { return s.store.StoreLogs(logs) })
 	if err == nil {
 		s.members.stored(logs)
+		s.torn.stored.Add(1)
 	}
 	return err
 }

@@ -21,6 +21,9 @@ type Hazards struct {
 	// NoInstallWatchdog leaves a follower alone that takes one snapshot after
 	// the other and gets no further (raft issue 697).
 	NoInstallWatchdog bool
+	// VotersByName asks for votes under the candidate's name: who has not heard
+	// of its promotion refuses it, and a group may be left without a leader.
+	VotersByName bool
 	// VerifyLeader allows Replica.VerifyLeader, which is nil on a deposed
 	// leader when an old heartbeat is answered late.
 	VerifyLeader bool

@@ -24,11 +24,11 @@ func (r *Replica) keep() {
 }
 
 // compact takes a snapshot, which costs nothing here, and drops the log up to
-// it but for the newest quarter of the budget, from which a follower that is a
-// little behind catches up.
+// it but for the newest half of the budget, from which a follower that is
+// behind catches up: further behind it is sent the whole state.
 func (r *Replica) compact() {
 	defer r.snapshot.ring()
-	trailing := r.log.trailing(r.cfg.LogBudget / 4)
+	trailing := r.log.trailing(r.cfg.LogBudget / 2)
 	r.reload(func(c *raft.ReloadableConfig) { c.TrailingLogs = trailing })
 	err := r.takeMark()
 	if err == nil {

@@ -120,6 +120,7 @@ type Replica struct {
 	trans   *transport
 	raft    *raft.Raft
 	loud    *logSink
+	torn    torn
 
 	// turn holds a token while raft owes an answer, and from shut on: raft
 	// forgets its debts when it is shut down.
@@ -185,7 +186,7 @@ func (r *Replica) start() (err error) {
 		logs = r.cfg.wrapLog(logs)
 	}
 	guard := &guard{park: r.park}
-	guardedLogs := &guardedLog{guard: guard, store: logs, members: r.members}
+	guardedLogs := &guardedLog{guard: guard, store: logs, members: r.members, torn: &r.torn}
 	stable := &guardedStable{guard: guard, store: newMemStable()}
 	logger, loud := raftLogger(r.cfg.Logger, r.cfg.Group)
 	r.loud = loud
@@ -208,6 +209,7 @@ func (r *Replica) start() (err error) {
 		return false
 	})
 	r.raft.RegisterObserver(observer)
+	r.torn.raft.Store(r.raft)
 	guard.live.Store(true)
 	return nil
 }
@@ -260,6 +262,7 @@ func (r *Replica) shut() {
 	}
 	defer close(r.down)
 	r.lastTurn()
+	r.loud.hush()
 	r.streams.cut()
 	if err := r.raft.Shutdown().Error(); err != nil {
 		r.cfg.Logger.Warn("raft did not stop cleanly", "group", r.cfg.Group, "error", err)

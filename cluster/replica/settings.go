@@ -15,10 +15,11 @@ import (
 const (
 	// silence is how long a follower hears nothing before it stands for
 	// election, and how long a leader without answers from a quorum leads on.
-	silence = 500 * time.Millisecond
+	// A dead leader is replaced when both others have noticed: in 0.8 s at the
+	// median and under 1.4 s with 400 ms, in 1.05 s and up to 2 s with 500 ms.
+	silence = 400 * time.Millisecond
 	// leaderPace is the same setting of a leader, where it means a heartbeat
-	// every tenth to fifth of it. With 500 ms it would be twice as many, for
-	// followers that bear the loss of two in a row as it is.
+	// every tenth to fifth of it.
 	leaderPace = time.Second
 )
 
@@ -69,10 +70,23 @@ type logSink struct {
 	mu    sync.Mutex
 	ticks int
 	heard map[string]bool // passed on within the minute
+	over  bool            // the replica closes its connections itself
 }
 
 // quietTicks is how many ticks of a second a message is held back.
 const quietTicks = 60
+
+// routine are messages that belong to a healthy life: a replica that catches
+// up, a peer that closes a connection.
+var routine = map[string]bool{
+	"failed to get previous log":                 true,
+	"appendEntries rejected, sending older logs": true,
+	"failed to get log":                          true, // a leader's: compacted, so it sends a snapshot
+	"skipping application of old log":            true,
+	"no known peers, aborting election":          true,
+	"failed to decode incoming command":          true,
+	"failed to flush response":                   true,
+}
 
 // tick is called once a second.
 func (s *logSink) tick() {
@@ -83,14 +97,23 @@ func (s *logSink) tick() {
 	}
 }
 
+// hush ends it: what comes now is of our own making.
+func (s *logSink) hush() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.over = true
+}
+
 // Accept implements hclog.SinkAdapter.
 func (s *logSink) Accept(_ string, level hclog.Level, msg string, args ...any) {
 	at := slog.LevelWarn
 	switch {
-	case level >= hclog.Error:
-		at = slog.LevelError
 	case level < hclog.Warn:
 		return
+	case routine[msg]:
+		at = slog.LevelDebug
+	case level >= hclog.Error:
+		at = slog.LevelError
 	}
 	if s.pass(msg) {
 		s.to.Log(context.Background(), at, "raft: "+msg, args...)
@@ -101,7 +124,9 @@ func (s *logSink) Accept(_ string, level hclog.Level, msg string, args ...any) {
 func (s *logSink) pass(msg string) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	first := !s.heard[msg]
+	if s.over || s.heard[msg] {
+		return false
+	}
 	s.heard[msg] = true
-	return first
+	return true
 }

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/hashicorp/raft"
@@ -35,6 +36,7 @@ type streams struct {
 	closing  sync.Once
 	closed   chan struct{}  // stops listen and Accept
 	serving  sync.WaitGroup // listen, and every accepted wire until its handler has ended
+	cuts     atomic.Uint64  // connections cut because somebody waited in vain
 
 	mu    sync.Mutex
 	off   bool // cut off for good
@@ -180,14 +182,20 @@ func (s *streams) isOff() bool {
 
 // dialled reports whether a connection to addr is open.
 func (s *streams) dialled(addr raft.ServerAddress) bool {
-	return len(s.pick(func(w *wire) bool { return w.to == string(addr) })) > 0
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for w := range s.wires {
+		if w.to == string(addr) {
+			return true
+		}
+	}
+	return false
 }
 
 // cutTo closes all connections this replica dialled to addr.
 func (s *streams) cutTo(addr raft.ServerAddress) {
-	for _, w := range s.pick(func(w *wire) bool { return w.to == string(addr) }) {
-		w.cut()
-	}
+	s.cuts.Add(1)
+	s.cutAll(func(w *wire) bool { return w.to == string(addr) })
 }
 
 // cut closes every connection, and lets no new one happen.
@@ -195,29 +203,33 @@ func (s *streams) cut() {
 	s.mu.Lock()
 	s.off = true
 	s.mu.Unlock()
-	for _, w := range s.pick(func(*wire) bool { return true }) {
-		w.cut()
-	}
+	s.cutAll(func(*wire) bool { return true })
 }
 
-// pick returns the open wires that want holds for.
-func (s *streams) pick(want func(*wire) bool) []*wire {
+// cutAll cuts the open wires that want holds for.
+func (s *streams) cutAll(want func(*wire) bool) {
 	s.mu.Lock()
-	defer s.mu.Unlock()
 	var picked []*wire
 	for w := range s.wires {
 		if want(w) {
 			picked = append(picked, w)
 		}
 	}
-	return picked
+	s.mu.Unlock()
+	for _, w := range picked {
+		w.cut()
+	}
 }
 
 // sweep is called once a second and cuts the connections on which somebody has
 // waited for the whole second and not one byte moved, and those that were not
 // used for long.
 func (s *streams) sweep() {
-	for _, w := range s.pick((*wire).stale) {
-		w.cut()
-	}
+	s.cutAll(func(w *wire) bool {
+		stalled, idle := w.look()
+		if stalled {
+			s.cuts.Add(1)
+		}
+		return stalled || idle
+	})
 }

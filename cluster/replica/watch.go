@@ -2,6 +2,8 @@ package replica
 
 import (
 	"errors"
+	"fmt"
+	"sync/atomic"
 	"time"
 
 	"github.com/hashicorp/raft"
@@ -10,6 +12,10 @@ import (
 // watchEvery is how often a replica looks after itself.
 const watchEvery = time.Second
 
+// tornLooks is how many looks must find a follower searching for entries it
+// should have, with none stored in between.
+const tornLooks = 3
+
 // stuckLooks is how many looks in a row must find that raft refuses everything
 // for the sake of a transfer. Two looks lie between the first and the third:
 // more than three election timeouts.
@@ -17,7 +23,7 @@ const stuckLooks = 3
 
 var (
 	errTransferStuck = errors.New("transfer stuck: the leader refuses all entries for the sake of a transfer that never ends")
-	errInstallLoop   = errors.New("install loop: snapshots come in, and no entry after them")
+	errLogTorn       = errors.New("log torn: raft takes entries for stored that are not in the log, and gets no further")
 )
 
 // watch cuts stalled connections and finds what raft never gets out of by
@@ -35,6 +41,9 @@ func (r *Replica) watch() {
 		r.streams.sweep()
 		r.loud.tick()
 		stuck = r.watchTransfer(stuck)
+		if r.torn.look() && !r.cfg.Hazards.NoInstallWatchdog {
+			r.park(errLogTorn)
+		}
 	}
 }
 
@@ -55,4 +64,48 @@ func (r *Replica) watchTransfer(stuck int) int {
 		}
 	})
 	return stuck
+}
+
+// torn finds a follower whose log lacks entries that raft believes are in it.
+// After a snapshot was installed, or an append failed half way, raft goes on
+// with the last index of a tail that is gone: it rejects every append that
+// follows, is sent a snapshot again, and so on without end (raft issue 697).
+type torn struct {
+	raft   atomic.Pointer[raft.Raft] // nil while it starts
+	misses atomic.Uint64             // entries that should have been there
+	stored atomic.Uint64             // batches of entries that went in
+
+	// The watch's alone: what it saw last.
+	seenMisses, seenStored uint64
+	looks                  int
+}
+
+// missing is asked about an entry that is not in the log. Usually that is an
+// answer like others. But where raft is about to apply the entry it would
+// panic, and the process with it: an error ends its goroutine instead.
+func (t *torn) missing(index uint64) error {
+	r := t.raft.Load()
+	if r == nil {
+		return raft.ErrLogNotFound
+	}
+	if index > r.AppliedIndex() && index <= r.CommitIndex() {
+		return fmt.Errorf("entry %d is committed and not in the log", index)
+	}
+	if index <= r.LastIndex() && r.State() != raft.Leader { // a leader looks for what it has compacted
+		t.misses.Add(1)
+	}
+	return raft.ErrLogNotFound
+}
+
+// look is called once a second and reports whether the log is torn for good.
+func (t *torn) look() bool {
+	misses, stored := t.misses.Load(), t.stored.Load()
+	switch {
+	case stored != t.seenStored:
+		t.looks = 0
+	case misses != t.seenMisses:
+		t.looks++
+	}
+	t.seenMisses, t.seenStored = misses, stored
+	return t.looks >= tornLooks
 }

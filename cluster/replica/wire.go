@@ -9,7 +9,7 @@ import (
 const (
 	// idleSweeps is after how many sweeps without traffic a dialled connection
 	// goes: a replica that led once needs none to its former followers.
-	idleSweeps = 30
+	idleSweeps = 10
 	// stride is how much is written at once, so that progress on a slow line
 	// can be seen.
 	stride = 64 << 10
@@ -97,10 +97,11 @@ func (w *wire) cut() {
 	})
 }
 
-// stale reports whether the connection has stalled, or was idle for long.
-func (w *wire) stale() bool {
+// look is called by each sweep and reports whether the connection has stalled
+// since the last, or was idle for long.
+func (w *wire) look() (stalled, idle bool) {
 	ops, moved := w.ops.Load(), w.moved.Load()
-	stalled := ops%2 == 1 && ops == w.seenOps && moved == w.seenMoved
+	stalled = ops%2 == 1 && ops == w.seenOps && moved == w.seenMoved
 	if moved == w.seenMoved {
 		w.still++
 	} else {
@@ -108,6 +109,5 @@ func (w *wire) stale() bool {
 	}
 	w.seenOps, w.seenMoved = ops, moved
 	// One that waits for the answer to a snapshot is not idle.
-	idle := w.to != "" && w.still > idleSweeps && w.reading.Load() == 0
-	return stalled || idle
+	return stalled, w.to != "" && w.still > idleSweeps && w.reading.Load() == 0
 }

@@ -151,6 +151,7 @@ func All() []Rule {
 		{"package-owner", packageOwner},
 		{"cluster-config", clusterConfig},
 		{"go-statement", goStatement},
+		{"hazards", hazards},
 		{"init", noInit},
 		{"sleep", noSleep},
 		{"seed-corpus", seedCorpus},

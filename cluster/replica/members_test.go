@@ -1,0 +1,342 @@
+package replica
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/hashicorp/raft"
+
+	"cloakroom"
+)
+
+func TestThreeVotersAgree(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g := newGroup(t, nil, "a", "b", "c")
+		for range 50 {
+			g.write(g.peers["a"], 100)
+		}
+		g.same("a", "b", "c")
+		for name, p := range g.peers {
+			index, members, err := p.Members()
+			if err != nil || index == 0 || len(members) != 3 {
+				t.Errorf("members at %s: got %v at %d, %v", name, members, index, err)
+			}
+			for _, m := range members {
+				if !m.Voter {
+					t.Errorf("members at %s: %s has no vote", name, m.ID)
+				}
+			}
+			if lead, ok := p.Leader(); !ok || lead != g.peers["a"].self {
+				t.Errorf("leader at %s: got %v", name, lead)
+			}
+			if name != "a" && p.Leads() {
+				t.Errorf("%s says that it leads", name)
+			}
+		}
+	})
+}
+
+// Nobody contacts it, so it waits: it must neither lead nor fall over.
+func TestReplicaThatIsNotAddedWaits(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g := newGroup(t, nil, "a")
+		p := g.start("b", nil)
+		<-time.After(time.Minute)
+		if p.Leads() || p.Term() != 0 {
+			t.Errorf("leads %v in term %d, want neither", p.Leads(), p.Term())
+		}
+		if index, members, err := p.Members(); index != 0 || members != nil || err != nil {
+			t.Errorf("members: got %v at %d, %v; want none", members, index, err)
+		}
+		if _, ok := p.Leader(); ok {
+			t.Error("it knows a leader")
+		}
+		if _, _, err := p.Apply(g.entry(8)); !errors.Is(err, cloakroom.ErrUnavailable) {
+			t.Errorf("Apply: got %v, want unavailable", err)
+		}
+		g.add(p)
+		g.promote(p)
+		g.write(g.peers["a"], 8)
+		g.same("a", "b")
+	})
+}
+
+// A change must name the configuration it is based on, and one that can't be
+// is refused before anything happens.
+func TestChangesOfMembersThatAreRefused(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g := newGroup(t, nil, "a", "b")
+		a, b := g.peers["a"], g.peers["b"]
+		ctx := t.Context()
+		prev, before, _ := a.Members()
+		newcomer := Identity{ID: "r-c", Addr: "at-c"}
+		tests := map[string]struct {
+			err, want error
+		}{
+			"no index":         {a.AddNonvoter(ctx, newcomer, 0), cloakroom.ErrConflict},
+			"an old index":     {a.AddNonvoter(ctx, newcomer, prev-1), cloakroom.ErrConflict},
+			"an index to come": {a.Remove(ctx, b.self.ID, prev+1), cloakroom.ErrConflict},
+			"no address":       {a.AddNonvoter(ctx, Identity{ID: "r-c"}, prev), cloakroom.ErrMalformed},
+			"a known name":     {a.AddNonvoter(ctx, Identity{ID: b.self.ID, Addr: "at-c"}, prev), cloakroom.ErrConflict},
+			"a known address":  {a.AddNonvoter(ctx, Identity{ID: "r-c", Addr: b.self.Addr}, prev), cloakroom.ErrConflict},
+			"promote nobody":   {a.Promote(ctx, newcomer, prev), cloakroom.ErrConflict},
+			"promote a voter":  {a.Promote(ctx, b.self, prev), cloakroom.ErrConflict},
+			"remove nobody":    {a.Remove(ctx, newcomer.ID, prev), cloakroom.ErrConflict},
+			"at a follower":    {b.AddNonvoter(ctx, newcomer, prev), cloakroom.ErrUnavailable},
+		}
+		for name, test := range tests {
+			if !errors.Is(test.err, test.want) || errors.Is(test.err, cloakroom.ErrOutcomeUnknown) {
+				t.Errorf("%s: got %v, want %v", name, test.err, test.want)
+			}
+		}
+		if now, after, _ := a.Members(); now != prev || !slices.Equal(after, before) {
+			t.Errorf("members: got %v at %d, want %v at %d", after, now, before, prev)
+		}
+		g.remove(b.self.ID)
+		g.steerWants("remove the last voter", cloakroom.ErrConflict, func(lead *peer, prev uint64) error {
+			return lead.Remove(ctx, a.self.ID, prev)
+		})
+	})
+}
+
+func (g *group) steerWants(what string, want error, step func(lead *peer, prev uint64) error) {
+	g.t.Helper()
+	lead := g.leader()
+	prev, _, _ := lead.Members()
+	if err := step(lead, prev); !errors.Is(err, want) {
+		g.t.Errorf("%s: got %v, want %v", what, err, want)
+	}
+}
+
+// The index that Members names is raft's own: a change based on it works
+// through every kind of change, at every replica.
+func TestMembersFollowRaft(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g := newGroup(t, nil, "a", "b", "c")
+		check := func() {
+			t.Helper()
+			lead := g.leader()
+			for _, p := range g.peers {
+				g.await("the configuration arrives", func() bool {
+					at, now, _ := p.Members()
+					want, members, _ := lead.Members()
+					return at == want && at > 0 && slices.Equal(now, members)
+				})
+				config := p.raft.GetConfiguration().Configuration()
+				if _, now, _ := p.Members(); !slices.Equal(now, membersOf(config)) {
+					t.Errorf("members at %s: got %v, raft has %v", p.name, now, config)
+				}
+			}
+		}
+		check()
+		g.remove("r-b")
+		g.kill("b")
+		check()
+		g.join("b2")
+		check()
+		// What was not committed goes again with the tail of the log.
+		lead := g.leader()
+		prev, before, _ := lead.Members()
+		for _, p := range g.peers {
+			if p != lead {
+				g.net.cut(lead.self.Addr, p.self.Addr)
+			}
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), 3*time.Second)
+		defer cancel()
+		if err := lead.AddNonvoter(ctx, Identity{ID: "r-x", Addr: "at-x"}, prev); !errors.Is(err, cloakroom.ErrOutcomeUnknown) {
+			t.Fatalf("add without a quorum: got %v, want outcome unknown", err)
+		}
+		if at, members, _ := lead.Members(); at == prev || len(members) != 4 {
+			t.Fatalf("members: got %v at %d, want the new one in the log", members, at)
+		}
+		g.await("another one leads", func() bool { p := g.leader(); return p != lead })
+		for _, p := range g.peers {
+			g.net.heal(lead.self.Addr, p.self.Addr)
+		}
+		g.await("the old leader forgets it", func() bool {
+			at, members, _ := lead.Members()
+			return at == prev && slices.Equal(members, before)
+		})
+		check()
+	})
+}
+
+// A non-voter catches up from the log while writes run.
+func TestCatchUpByLogWhileWritesRun(t *testing.T) {
+	g := newGroup(t, nil, "a", "b", "c")
+	for range 200 {
+		g.write(g.peers["a"], 200)
+	}
+	stop := g.keepWriting(g.peers["a"], 200)
+	d := g.start("d", nil)
+	g.add(d)
+	g.promote(d)
+	stop()
+	g.same("a", "b", "c", "d")
+	if d.ledger.loads != 0 {
+		t.Errorf("%d snapshots were sent, want none", d.ledger.loads)
+	}
+}
+
+// With a log that is too short for that it is sent a snapshot, also while
+// writes run.
+func TestCatchUpBySnapshotWhileWritesRun(t *testing.T) {
+	g := newGroup(t, func(c *Config) { c.LogBudget = 256 << 10 }, "a", "b", "c")
+	a := g.peers["a"]
+	for range 500 {
+		g.write(a, 2000)
+	}
+	if a.Status().Compactions == 0 {
+		t.Fatal("the log was never compacted: the test shows nothing")
+	}
+	stop := g.keepWriting(a, 2000)
+	d := g.start("d", nil)
+	g.add(d)
+	g.promote(d)
+	stop()
+	g.same("a", "b", "c", "d")
+	if d.ledger.loads == 0 {
+		t.Error("no snapshot was sent")
+	}
+	if index, members, _ := d.Members(); index == 0 || len(members) != 4 {
+		t.Errorf("members after a snapshot: got %v at %d", members, index)
+	}
+}
+
+// keepWriting writes at p until the returned func is called.
+func (g *group) keepWriting(p *peer, n int) (stop func()) {
+	var wg sync.WaitGroup
+	over := make(chan struct{})
+	wg.Go(func() {
+		for {
+			select {
+			case <-over:
+				return
+			default:
+			}
+			if err := p.AwaitRoom(context.Background()); err != nil {
+				g.t.Errorf("AwaitRoom: %v", err)
+				return
+			}
+			if _, _, err := p.Apply(g.entry(n)); err != nil {
+				g.t.Errorf("write: %v", err)
+				return
+			}
+			g.acked = append(g.acked, g.next)
+		}
+	})
+	return func() {
+		close(over)
+		wg.Wait()
+		p.Nudge()
+	}
+}
+
+// A replica that loses its memory comes back as another one. The old one is
+// removed first, so that there are never four voters with one dead.
+func TestRestartAsANewIdentity(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g := newGroup(t, nil, "a", "b", "c")
+		for i, name := range []string{"a", "b", "c"} {
+			for range 10 {
+				g.write(g.leader(), 50)
+			}
+			g.kill(name)
+			g.write(g.leader(), 50)
+			g.remove("r-" + name)
+			g.join(name + "-2")
+			if _, members, _ := g.leader().Members(); len(members) != 3 {
+				t.Errorf("after restart %d: members %v", i+1, members)
+			}
+		}
+		g.same("a-2", "b-2", "c-2")
+	})
+}
+
+// A leader that removes itself steps down and another one follows.
+func TestLeaderRemovesItself(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g := newGroup(t, nil, "a", "b", "c")
+		g.write(g.peers["a"], 50)
+		g.remove("r-a")
+		g.await("it leads no more", func() bool { return !g.peers["a"].Leads() })
+		g.end(g.peers["a"])
+		delete(g.peers, "a")
+		g.write(g.leader(), 50)
+		g.same("b", "c")
+	})
+}
+
+// A removed replica that did not hear of it disturbs nobody.
+func TestRemovedReplicaDisturbsNobody(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g := newGroup(t, nil, "a", "b", "c")
+		c := g.peers["c"]
+		g.net.cut("at-a", "at-c")
+		g.net.cut("at-b", "at-c")
+		g.remove("r-c")
+		g.net.heal("at-a", "at-c")
+		g.net.heal("at-b", "at-c")
+		term := g.leader().Term()
+		<-time.After(30 * time.Second)
+		if now := g.leader().Term(); now != term {
+			t.Errorf("term: got %d, want %d still", now, term)
+		}
+		if c.Leads() {
+			t.Error("it leads")
+		}
+	})
+}
+
+func TestRosterForgetsWhatIsTruncated(t *testing.T) {
+	rings := 0
+	r := &roster{changed: func() { rings++ }}
+	config := func(names ...string) raft.Configuration {
+		var members []Member
+		for _, name := range names {
+			members = append(members, Member{Identity{name, "at-" + name}, true})
+		}
+		return configuration(members)
+	}
+	want := func(index uint64, names string) {
+		t.Helper()
+		at, members := r.latest()
+		var got []string
+		for _, m := range members {
+			got = append(got, m.ID)
+		}
+		if at != index || strings.Join(got, " ") != names {
+			t.Errorf("latest: got %v at %d, want %s at %d", got, at, names, index)
+		}
+	}
+	want(0, "")
+	r.add(1, config("a"))
+	r.committed(1)
+	r.add(7, config("a", "b"))
+	want(7, "a b")
+	r.truncated(8)
+	want(7, "a b")
+	r.truncated(5)
+	want(1, "a")
+	r.truncated(1) // all of the log, as after a snapshot: what is committed stays
+	want(1, "a")
+	r.installed(&raft.SnapshotMeta{Index: 90, Configuration: config("a", "c"), ConfigurationIndex: 40})
+	r.truncated(1)
+	want(40, "a c")
+	for i := range uint64(20) {
+		r.add(100+i, config("a", "c"))
+	}
+	if len(r.known) > keptConfigurations {
+		t.Errorf("%d configurations kept", len(r.known))
+	}
+	if rings == 0 {
+		t.Error("nobody was told")
+	}
+}
