@@ -12,22 +12,32 @@ var errNoAnswer = errors.New("confirm: no answer")
 // Reading is what a node last said of itself.
 type Reading struct {
 	Node        string
-	Offset      time.Duration // of its wall clock from this node's, to half a round trip
+	Offset      time.Duration // of its wall clock from what this node's shows now, to half a round trip
 	Age         time.Duration // since it said so
 	Free, Limit int64         // its record memory, bytes
 }
 
-// reading is a Reading as it is kept.
+// reading is a Reading as it is kept: what the node's clock showed at a moment
+// of this node's. Not as the offset between the two: when this node's wall
+// clock is set wrong, an offset from before would carry the other clock along,
+// and while a third is silent that makes a majority that agrees on the wrong
+// time. What has passed since is measured by monotonic readings, which a wall
+// clock that is set does not touch.
 type reading struct {
 	at          time.Time // by this node's clock
-	offset      time.Duration
+	said        time.Time
 	free, limit int64
 }
 
 // read makes a reading of an answer that was on its way between sent and got.
 func read(sent, got time.Time, answer *Answer) reading {
-	middle := sent.Add(got.Sub(sent) / 2).Round(0)
-	return reading{got, answer.Now.Sub(middle), answer.Free, answer.Limit}
+	return reading{got, answer.Now.Add(got.Sub(sent) / 2).Round(0), answer.Free, answer.Limit}
+}
+
+// seen returns what a reading comes to at a moment of this node's clock.
+func (r *reading) seen(now time.Time) (offset, age time.Duration) {
+	age = now.Sub(r.at)
+	return r.said.Add(age).Sub(now.Round(0)), age
 }
 
 // Clocks returns the last answer of every node that ever gave one, by name.
@@ -40,7 +50,8 @@ func (r *Rounds) Clocks() []Reading {
 	var all []Reading
 	for _, l := range r.lanes {
 		if l.heard {
-			all = append(all, Reading{l.node, l.offset, now.Sub(l.at), l.free, l.limit})
+			offset, age := l.seen(now)
+			all = append(all, Reading{l.node, offset, age, l.free, l.limit})
 		}
 	}
 	slices.SortFunc(all, func(a, b Reading) int {

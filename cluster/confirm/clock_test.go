@@ -5,6 +5,7 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+	"unsafe"
 
 	"pgregory.net/rapid"
 )
@@ -89,6 +90,29 @@ func TestTheClockIsSetBack(t *testing.T) {
 			t.Errorf("Clocks = %v, want c an hour ahead", got)
 		}
 	})
+}
+
+// stepped returns t with a wall clock that was set by d seconds; the monotonic
+// reading stays.
+func stepped(t time.Time, d uint64) time.Time {
+	// The wall seconds of a time with a monotonic reading stand from bit 30 on.
+	*(*uint64)(unsafe.Pointer(&t)) += d << 30
+	return t
+}
+
+// The leader's wall clock is set a year ahead while another voter is silent.
+// What that one said before must not look like a second clock a year ahead.
+func TestAStepOfTheOwnClockMovesNoOther(t *testing.T) {
+	const year = 365 * 24 * 3600
+	got := time.Now()
+	last := read(got, got, &Answer{Now: got.Round(0)})
+	now := stepped(got.Add(time.Second), year)
+	if now.Unix()-got.Unix() < year || now.Sub(got) != time.Second {
+		t.Skip("times are kept in another form")
+	}
+	if offset, age := last.seen(now); offset != -year*time.Second || age != time.Second {
+		t.Errorf("got %v ahead, %v old; want a year behind, a second old", offset, age)
+	}
 }
 
 func TestMedian(t *testing.T) {
