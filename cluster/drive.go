@@ -31,8 +31,11 @@ const (
 
 // moves returns what is left to do in a group, in the order to try it. What is
 // gone is removed before anybody is promoted, so that a dead voter never
-// counts beside its successor. At most voters replicas get a vote.
-func moves(info *directory.GroupInfo, members []replica.Member, voters int) []move {
+// counts beside its successor. At most voters replicas get a vote. While the
+// members are not committed the directory hears nothing of them: another
+// leader may yet undo the change, and who was forgotten too early would keep
+// its vote for good.
+func moves(info *directory.GroupInfo, members []replica.Member, committed bool, voters int) []move {
 	var byKind [add + 1][]move
 	at := make(map[string]*replica.Member, len(members))
 	voting := 0
@@ -65,6 +68,9 @@ func moves(info *directory.GroupInfo, members []replica.Member, voters int) []mo
 	if len(byKind[remove]) > 0 {
 		byKind[promote] = nil
 	}
+	if !committed {
+		byKind[drop], byKind[settle] = nil, nil
+	}
 	var all []move
 	for _, some := range byKind {
 		all = append(all, some...)
@@ -85,8 +91,9 @@ func (c *Cluster) drive(ctx context.Context, g *group) time.Duration {
 	if !there || err != nil {
 		return whenever
 	}
+	committed := m.replica.Progress().Commit >= prev
 	again := whenever
-	for _, next := range moves(&info, members, min(view.Settings.Replication, len(view.Nodes))) {
+	for _, next := range moves(&info, members, committed, min(view.Settings.Replication, len(view.Nodes))) {
 		done, err := c.take(ctx, g, m, next, prev)
 		switch {
 		case errors.Is(err, errNotThere):

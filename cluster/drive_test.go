@@ -35,11 +35,28 @@ func TestMovesOneByOne(t *testing.T) {
 		{"a member the directory does not know stays", []directory.ReplicaInfo{r("a", v)}, []replica.Member{m("a", true), m("x", true)}, ""},
 	} {
 		got := ""
-		for _, move := range moves(&directory.GroupInfo{Replicas: test.known}, test.members, 3) {
+		for _, move := range moves(&directory.GroupInfo{Replicas: test.known}, test.members, true, 3) {
 			got += fmt.Sprintf("%s %s;", move.kind, move.id.ID)
 		}
 		if got != test.want {
 			t.Errorf("%s: got %q, want %q", test.name, got, test.want)
+		}
+	}
+}
+
+// A leader whose change of members was never committed must not have the
+// directory forget who may still vote.
+func TestNothingIsToldOfMembersNotCommitted(t *testing.T) {
+	known := []directory.ReplicaInfo{{ID: "a", State: directory.Voter}, {ID: "b", State: directory.Preparing},
+		{ID: "c", State: directory.Leaving}, {ID: "d", State: directory.Preparing}}
+	members := []replica.Member{{Identity: replica.Identity{ID: "a"}, Voter: true}, {Identity: replica.Identity{ID: "b"}, Voter: true}}
+	for committed, want := range map[bool]string{false: "addition d;", true: "dropping c;registration b;addition d;"} {
+		got := ""
+		for _, move := range moves(&directory.GroupInfo{Replicas: known}, members, committed, 3) {
+			got += fmt.Sprintf("%s %s;", move.kind, move.id.ID)
+		}
+		if got != want {
+			t.Errorf("committed %v: got %q, want %q", committed, got, want)
 		}
 	}
 }
@@ -71,7 +88,7 @@ func TestMovesLeadHome(t *testing.T) {
 					next++
 				}
 			}
-			all := moves(&directory.GroupInfo{Replicas: known}, members, 3)
+			all := moves(&directory.GroupInfo{Replicas: known}, members, true, 3)
 			if len(all) == 0 && len(known) == 3 && step >= 60 {
 				break
 			}
