@@ -49,7 +49,8 @@ func (g *group) news() (mine, its <-chan struct{}) {
 // remember notes which node led.
 func (g *group) remember(node string) {
 	if now := g.hint.Load(); now == nil || *now != node {
-		g.hint.Store(&node)
+		led := node // so that only a change allocates
+		g.hint.Store(&led)
 	}
 }
 

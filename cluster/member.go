@@ -13,6 +13,7 @@ import (
 // group under Cluster.reading may use the state until it gives that up.
 type member struct {
 	self    replica.Identity
+	id      []byte // of self, for the wire
 	replica *replica.Replica
 	machine Machine   // of a shard; nil for the directory
 	state   io.Closer // gives the state's memory back; nil: nothing to give
@@ -25,7 +26,7 @@ type member struct {
 // startMember starts a replica. It founds its group, or waits to be contacted
 // by the group's leader. It is not put into the group yet.
 func (c *Cluster) startMember(g *group, self replica.Identity, found bool) (*member, error) {
-	m := &member{self: self}
+	m := &member{self: self, id: []byte(self.ID)}
 	machine, err := c.machineFor(g, m)
 	if err != nil {
 		return nil, fmt.Errorf("make state of %s: %w", g.id, err)

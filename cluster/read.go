@@ -82,6 +82,7 @@ type reading struct {
 	done   [cloakroom.MaxShards]int // tokens of a part that are answered
 
 	// Of the parts read here.
+	votes   [cloakroom.MaxShards]vote
 	members [cloakroom.MaxShards]*member
 	terms   [cloakroom.MaxShards]uint64
 	wants   []confirm.Want
@@ -125,7 +126,7 @@ func (r *reading) begin(c *Cluster, table *[]*shard, level cloakroom.Level, inde
 			p.Err = fmt.Errorf("read shard %d: unknown level: %w", p.Shard, cloakroom.ErrMalformed)
 		default:
 			p.Err = nil
-			r.shards[i], r.done[i] = (*table)[p.Shard], 0
+			r.shards[i], r.done[i], r.votes[i] = (*table)[p.Shard], 0, vote{}
 			r.open |= 1 << i
 		}
 	}
@@ -135,6 +136,7 @@ func (r *reading) begin(c *Cluster, table *[]*shard, level cloakroom.Level, inde
 func (r *reading) release() {
 	r.c, r.parts, r.dst = nil, nil, nil
 	clear(r.members[:])
+	clear(r.votes[:])
 	clear(r.shares)
 	r.shares, r.asks = r.shares[:0], r.asks[:0]
 }
@@ -187,26 +189,65 @@ func (r *reading) led(ctx context.Context, set partSet) partSet {
 	return mine
 }
 
+// vote is what a node that asks for a part says of its own replica of the
+// group: in which term it was when the request was written. It answers the
+// question of a confirm round before it is asked.
+type vote struct {
+	replica []byte // ID; none: it says nothing
+	term    uint64
+}
+
 // confirmed returns the parts of set that no newer leader can have taken over
-// when the read began, by one round for all of them.
+// when the read began: by the asker's vote where that makes a majority with
+// the leader's own, else by one round for all the others.
 func (r *reading) confirmed(ctx context.Context, set partSet) partSet {
 	if r.c.net == nil || set == 0 {
 		return set // one voter: nobody else could have acknowledged anything
 	}
 	r.wants = r.wants[:0]
+	var asked partSet
 	for i := range set.each {
-		r.wants = append(r.wants, confirm.Want{Group: uint32(r.shards[i].id), Term: r.terms[i]})
+		if !r.assured(i) {
+			asked |= 1 << i
+			r.wants = append(r.wants, confirm.Want{Group: uint32(r.shards[i].id), Term: r.terms[i]})
+		}
+	}
+	if asked == 0 {
+		return set
 	}
 	r.sure = grown(r.sure, len(r.wants))
 	r.c.rounds.Confirm(ctx, r.wants, r.sure)
 	n := 0
-	for i := range set.each {
+	for i := range asked.each {
 		if !r.sure[n] {
 			set &^= 1 << i
 		}
 		n++
 	}
 	return set
+}
+
+// assured reports whether the votes that are here already make a majority of
+// part i's group: its leader's, and the one that came with the request. The
+// proof is that of a round (cluster/confirm): two voters that were in no later
+// term after the read began, of three, meet every majority that could have
+// elected a newer leader before. The leader's own term is looked at once more
+// before and after the copy.
+func (r *reading) assured(i int) bool {
+	voters, ok := r.c.votersOf(r.members[i])
+	if !ok || len(voters) > 3 {
+		return false
+	}
+	yes, v := 0, &r.votes[i]
+	for j := range voters {
+		switch id := voters[j].Replica; {
+		case id == r.members[i].self.ID:
+			yes++
+		case id == string(v.replica) && v.term <= r.terms[i]:
+			yes++
+		}
+	}
+	return yes > len(voters)/2
 }
 
 // copyOut copies the records of the parts in set out of their machines, all at

@@ -86,8 +86,11 @@ func (r *reading) route(try int) (local partSet) {
 		} else if node := r.c.whoLeads(&s.group, r.hints[i], try); node != "" {
 			a := r.askOf(node)
 			a.set |= 1 << i
-			a.request.Parts = append(a.request.Parts, wire.ReadPart{
-				Group: uint32(s.id), Generation: s.generation, Tokens: r.parts[i].Tokens[r.done[i]:]})
+			p := wire.ReadPart{Group: uint32(s.id), Generation: s.generation, Tokens: r.parts[i].Tokens[r.done[i]:]}
+			if own := s.member.Load(); own != nil {
+				p.Term, p.Replica = own.replica.Term(), own.id
+			}
+			a.request.Parts = append(a.request.Parts, p)
 		}
 		r.hints[i] = ""
 	}
@@ -237,6 +240,10 @@ func (c *Cluster) serveRead(ctx context.Context, body []byte) ([]byte, error) {
 	s.begin(c)
 	r := c.reads.get()
 	r.begin(c, c.shards.Load(), s.request.Level, s.request.Index, s.parts, &s.records)
+	for i, at := range s.asked {
+		p := &s.request.Parts[at]
+		r.votes[i] = vote{p.Replica, p.Term}
+	}
 	r.here(ctx, r.open)
 	r.giveUp(errMoved)
 	for i, at := range s.asked {

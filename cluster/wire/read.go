@@ -27,7 +27,12 @@ const (
 //	8       8     index: index
 //	16      4     number of parts, at most MaxGroups
 //	20      …     parts, groups strictly ascending: 4 group, 4 generation,
+//	              8 term of the asker's own replica of the group,
+//	              2+… ID of that replica, empty: it says nothing,
 //	              4 number of tokens, 16 × tokens; at most MaxReadTokens in all
+//
+// The term is the asker's vote in a confirm round: with it and its own a
+// leader of three needs no round. Without an ID there is none.
 type ReadRequest struct {
 	Level cloakroom.Level
 	Index cloakroom.Index // what to wait for, if it is of a part's shard and generation
@@ -39,12 +44,14 @@ type ReadRequest struct {
 // ReadPart is one group's part of a [ReadRequest].
 type ReadPart struct {
 	Group, Generation uint32
+	Term              uint64 // of Replica, when the asker wrote this
+	Replica           []byte // ID of the asker's own replica of the group; aliases the message
 	Tokens            []cloakroom.Token
 }
 
 const (
 	readHead     = 20
-	readPartHead = 12
+	readPartHead = 22
 	tokenBytes   = 16
 )
 
@@ -52,7 +59,7 @@ const (
 func (m *ReadRequest) Append(dst []byte) []byte {
 	size := readHead
 	for i := range m.Parts {
-		size += readPartHead + len(m.Parts[i].Tokens)*tokenBytes
+		size += readPartHead + len(m.Parts[i].Replica) + len(m.Parts[i].Tokens)*tokenBytes
 	}
 	dst = slices.Grow(dst, size)
 	dst = append(dst, format, byte(m.Level))
@@ -64,6 +71,10 @@ func (m *ReadRequest) Append(dst []byte) []byte {
 		p := &m.Parts[i]
 		dst = binary.BigEndian.AppendUint32(dst, p.Group)
 		dst = binary.BigEndian.AppendUint32(dst, p.Generation)
+		dst = binary.BigEndian.AppendUint64(dst, p.Term)
+		id := p.Replica[:min(len(p.Replica), MaxStringBytes)]
+		dst = binary.BigEndian.AppendUint16(dst, uint16(len(id)))
+		dst = append(dst, id...)
 		dst = binary.BigEndian.AppendUint32(dst, uint32(len(p.Tokens)))
 		for j := range p.Tokens {
 			dst = append(dst, p.Tokens[j][:]...)
@@ -83,7 +94,8 @@ func (m *ReadRequest) Decode(b []byte) error {
 	m.Parts, m.tokens = slices.Grow(m.Parts[:0], parts)[:parts], slices.Grow(m.tokens[:0], min(len(r.rest)/tokenBytes, MaxReadTokens))
 	for i := range m.Parts {
 		p := &m.Parts[i]
-		p.Group, p.Generation = r.uint32(), r.uint32()
+		p.Group, p.Generation, p.Term, p.Replica = r.uint32(), r.uint32(), r.uint64(), r.raw()
+		r.demand(p.Term == 0 || len(p.Replica) > 0)
 		r.demand(i == 0 || m.Parts[i-1].Group < p.Group)
 		n := r.count(MaxReadTokens-len(m.tokens), tokenBytes)
 		from := len(m.tokens)

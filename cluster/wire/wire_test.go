@@ -128,7 +128,8 @@ func samples() []message {
 		&ChangeReply{Code: OK, Index: 5, Result: []byte("result")},
 		&ChangeReply{Code: Overloaded},
 		&ReadRequest{Level: cloakroom.Linearizable, Index: cloakroom.Index{Shard: 2, Generation: 1, Index: 99}, Parts: []ReadPart{
-			{Group: 1, Generation: 1, Tokens: []cloakroom.Token{token(1), token(2)}}, {Group: 9, Generation: 3}}},
+			{Group: 1, Generation: 1, Tokens: []cloakroom.Token{token(1), token(2)}},
+			{Group: 9, Generation: 3, Term: 12, Replica: []byte("r9")}}},
 		&ReadRequest{},
 		&ReadReply{Time: 1_800_000_000_123, Buf: []byte("..one.two"), Parts: []ReadAnswer{
 			{Code: OK, Spans: []command.Span{{Off: 6, Len: 3}, {}}}, {Code: NotLeader, Hint: "r1"}, {Code: OK},
@@ -262,6 +263,7 @@ func TestDecodeRefuses(t *testing.T) {
 		"level 2":               {&ReadRequest{}, patch(&ReadRequest{}, 1, 2)},
 		"a group twice":         {&ReadRequest{}, two.Append(nil)},
 		"too many parts":        {&ReadRequest{}, (&ReadRequest{Parts: make([]ReadPart, MaxGroups+1)}).Append(nil)},
+		"a term of nobody":      {&ReadRequest{}, (&ReadRequest{Parts: []ReadPart{{Term: 1}}}).Append(nil)},
 		"too many tokens":       {&ReadRequest{}, (&ReadRequest{Parts: []ReadPart{{Tokens: make([]cloakroom.Token, MaxReadTokens)}, {Group: 1, Tokens: make([]cloakroom.Token, 1)}}}).Append(nil)},
 		"too many spans":        {&ReadReply{}, (&ReadReply{Parts: []ReadAnswer{{Code: OK, Spans: make([]command.Span, MaxReadTokens+1)}}}).Append(nil)},
 		"a record too long":     {&ReadReply{}, append(patch(tooLong, 18, record...), make([]byte, command.MaxRecordBytes)...)},
@@ -337,7 +339,7 @@ func TestUsedMessagesDoNotAllocate(t *testing.T) {
 	for i := range 16 {
 		n := 100 * i / 16
 		m := 100 * (i + 1) / 16
-		read.Parts = append(read.Parts, ReadPart{Group: uint32(i + 1), Generation: 1, Tokens: tokens[n:m]})
+		read.Parts = append(read.Parts, ReadPart{Group: uint32(i + 1), Generation: 1, Term: 5, Replica: make([]byte, 34), Tokens: tokens[n:m]})
 		reply.Parts = append(reply.Parts, ReadAnswer{Code: OK, Spans: spans[n:m]})
 	}
 	results := make([]command.Result, 100)
