@@ -5,6 +5,9 @@
 GO       ?= go
 FUZZTIME ?= 5m
 PEOPLE   ?= 1000
+SEEDS    ?= 1000
+FROM     ?= 1
+TIME     ?= 30m
 ARGS     ?=
 
 # The Go command needs a home for its caches. Where there is none, one is made here.
@@ -25,7 +28,7 @@ TWO_WAYS = ./securemem/... ./node/record/...
 tool = "$$(GOEXPERIMENT= $(GO) tool -modfile=tools.mod -n $(1))"
 
 .DEFAULT_GOAL := help
-.PHONY: help build run test race fuzz lint vuln bench clean
+.PHONY: help build run test race chaos fuzz lint vuln bench clean
 
 help: ## list these targets
 	@echo 'usage: make [target]'
@@ -46,6 +49,9 @@ test: ## run every test, and those of the rooms that differ once more built the 
 
 race: ## run every test under the race detector (needs a C compiler)
 	CGO_ENABLED=1 $(GO) test -race ./...
+
+chaos: ## simulate the cluster under SEEDS=1000 schedules of faults, FROM=1 on, for at most TIME=30m
+	SIM_SEEDS=$(SEEDS) SIM_FROM=$(FROM) SIM_BUDGET=$(TIME) $(GO) test -run '^TestSimulation$$' -count 1 -timeout 0 ./cluster
 
 fuzz: ## fuzz each target for FUZZTIME=5m
 	@set -e; \

@@ -1,0 +1,268 @@
+package cluster
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"time"
+
+	"cloakroom"
+	"cloakroom/cluster/command"
+)
+
+// simClient does one thing after the other at random nodes, and writes down
+// what it was told.
+type simClient struct {
+	world *simWorld
+	name  string
+	draw  *rand.Rand
+	think time.Duration // between two operations, on average
+	fat   bool          // deposits large records
+	known map[int]simState
+}
+
+func (w *simWorld) client(i int) *simClient {
+	return &simClient{world: w, name: fmt.Sprintf("c%d", i), draw: rand.New(rand.NewPCG(w.seed, 100+uint64(i))),
+		think: 80 * time.Millisecond, known: make(map[int]simState)}
+}
+
+// run works until stop is closed.
+func (c *simClient) run(stop <-chan struct{}) {
+	for {
+		timer := time.NewTimer(time.Duration(c.draw.ExpFloat64() * float64(c.think)))
+		select {
+		case <-timer.C:
+		case <-stop:
+			timer.Stop()
+			return
+		}
+		c.step()
+	}
+}
+
+// livingSubjects is how many subjects are worked on at a time.
+const livingSubjects = 12
+
+// pick returns a subject: one of the newest, now and then any.
+func (c *simClient) pick() int {
+	newest := int(c.world.subjects.Load())
+	if newest == 0 || c.draw.IntN(40) == 0 {
+		newest = int(c.world.subjects.Add(1))
+	}
+	if c.draw.IntN(8) == 0 {
+		return 1 + c.draw.IntN(newest)
+	}
+	return newest - c.draw.IntN(min(newest, livingSubjects))
+}
+
+// step does one thing at a node that serves.
+func (c *simClient) step() {
+	var serving []*simLife
+	for _, l := range c.world.lives() {
+		if l.serving.Load() != nil {
+			serving = append(serving, l)
+		}
+	}
+	dice, subject := c.draw.IntN(100), c.pick()
+	limit := 300*time.Millisecond + time.Duration(c.draw.Int64N(int64(4*time.Second)))
+	if len(serving) == 0 {
+		return
+	}
+	at := serving[c.draw.IntN(len(serving))]
+	ctx, cancel := context.WithTimeout(context.Background(), limit)
+	defer cancel()
+	switch {
+	case dice < 35:
+		c.put(ctx, at, subject, false)
+	case dice < 45:
+		c.put(ctx, at, subject, true)
+	case dice < 49:
+		c.erase(ctx, at, subject)
+	case dice < 60:
+		c.read(ctx, at, cloakroom.Linearizable, subject, c.pick(), c.pick())
+	default:
+		c.read(ctx, at, cloakroom.Level(c.draw.IntN(2)), subject)
+	}
+}
+
+func (c *simClient) shardOf(subject int) cloakroom.ShardID {
+	return cloakroom.ShardID(subject % c.world.shards)
+}
+
+// record makes the bytes of a version. They tell which one it is.
+func (c *simClient) record(state simState) []byte {
+	n := 60 + c.draw.IntN(300)
+	if c.fat {
+		n = 8 << 10
+	}
+	record := binary.BigEndian.AppendUint64(nil, uint64(state))
+	record = append(record, simCanary...)
+	return append(record, make([]byte, n)...)
+}
+
+// put deposits a new version; if swap, only onto the version it saw last.
+func (c *simClient) put(ctx context.Context, at *simLife, subject int, swap bool) {
+	state := simState(c.world.versions.Add(1))
+	cmd := command.Command{Kind: command.Put, SchemaEpoch: 1, Subject: subjectToken(subject), Version: simVersionOf(state),
+		Fields: []command.Field{{Token: fieldToken(subject), Record: c.record(state)}}}
+	if subject%3 == 0 { // nothing may hide these yet
+		cmd.Expiry = uint32(time.Now().Add(time.Hour).Unix())
+	}
+	before := c.known[subject]
+	if swap {
+		if before == simAbsent || before == simErased {
+			return
+		}
+		cmd.Flags, cmd.Expected = command.HasExpected, simVersionOf(before)
+	}
+	call := c.world.history.now()
+	result, answered := c.propose(ctx, at, subject, state, cmd)
+	op := simOp{subject: subject, call: call, note: fmt.Sprintf("%s at %v: %v", c.name, at, result.Code)}
+	if !answered {
+		op.state, op.write = state, true
+		c.world.history.add(op, false)
+		return
+	}
+	switch result.Code {
+	case 0: // refused on the way: noted
+	case command.Created, command.Replaced:
+		op.state, op.write = state, true
+		c.world.history.add(op, true)
+		if swap {
+			op.state, op.write = before, false
+			c.world.history.add(op, true)
+		}
+		c.known[subject] = state
+	case command.Erased:
+		op.state = simErased
+		c.world.history.add(op, true)
+		fallthrough
+	default:
+		c.world.history.refused(subject, state, result.Code.String())
+	}
+}
+
+// erase erases a subject.
+func (c *simClient) erase(ctx context.Context, at *simLife, subject int) {
+	cmd := command.Command{Kind: command.Erase, SchemaEpoch: 1, Subject: subjectToken(subject),
+		Version: simVersionOf(simState(c.world.versions.Add(1))), Fields: []command.Field{{Token: fieldToken(subject)}}}
+	call := c.world.history.now()
+	result, answered := c.propose(ctx, at, subject, simAbsent, cmd)
+	op := simOp{subject: subject, state: simErased, write: true, call: call, note: fmt.Sprintf("%s at %v: %v", c.name, at, result.Code)}
+	switch {
+	case answered && result.Code == 0: // refused on the way: nothing was done
+	case answered && result.Code == command.NotFound:
+		op.state, op.write = simAbsent, false
+		c.world.history.add(op, true)
+	case answered && result.Code == command.AlreadyErased:
+		op.write = false
+		c.world.history.add(op, true)
+	default:
+		c.world.history.add(op, answered)
+	}
+}
+
+// propose sends one command and says whether its outcome is known. A zero code
+// says that nothing was done.
+func (c *simClient) propose(ctx context.Context, at *simLife, subject int, state simState, cmd command.Command) (command.Result, bool) {
+	results, _, err := at.serving.Load().Propose(ctx, c.shardOf(subject), []command.Command{cmd})
+	if !c.heard(at) {
+		return command.Result{}, false
+	}
+	if err == nil {
+		if len(results) != 1 {
+			c.world.truth.violated("%d results for one command", len(results))
+			return command.Result{}, false
+		}
+		return results[0], true
+	}
+	for _, nothing := range []error{cloakroom.ErrOverloaded, cloakroom.ErrMemoryFull, cloakroom.ErrStarting, cloakroom.ErrUnavailable} {
+		if errors.Is(err, nothing) && !errors.Is(err, cloakroom.ErrOutcomeUnknown) {
+			if state != simAbsent {
+				c.world.history.refused(subject, state, err.Error())
+			}
+			return command.Result{}, true
+		}
+	}
+	if !errors.Is(err, cloakroom.ErrOutcomeUnknown) {
+		c.world.truth.violated("Propose at %v: neither done, nor refused, nor unknown: %v", at, err)
+	}
+	return command.Result{}, false
+}
+
+// heard reports whether an answer of a life gets out: not if it has crashed,
+// and only later if it is paused.
+func (c *simClient) heard(at *simLife) bool {
+	for at.node.paused.Load() && !at.dead.Load() {
+		<-time.After(10 * time.Millisecond)
+	}
+	return !at.dead.Load()
+}
+
+// read reads subjects in one call, and reports whether all shards answered.
+func (c *simClient) read(ctx context.Context, at *simLife, level cloakroom.Level, subjects ...int) bool {
+	var dst command.Records
+	var parts []Part
+	of := make([][]int, c.world.shards)
+	for _, s := range subjects {
+		of[c.shardOf(s)] = append(of[c.shardOf(s)], s)
+	}
+	for shard, some := range of {
+		if len(some) > 0 {
+			p := Part{Shard: cloakroom.ShardID(shard), Spans: make([]command.Span, 2*len(some))}
+			for _, s := range some {
+				p.Tokens = append(p.Tokens, subjectToken(s), fieldToken(s))
+			}
+			parts = append(parts, p)
+		}
+	}
+	call := c.world.history.now()
+	at.serving.Load().ReadParts(ctx, level, cloakroom.Index{}, parts, &dst)
+	if !c.heard(at) {
+		return false
+	}
+	all := true
+	for _, p := range parts {
+		if p.Err != nil {
+			all = false
+			continue
+		}
+		for i, s := range of[p.Shard] {
+			state, fault := c.decode(&dst, p.Spans[2*i], p.Spans[2*i+1])
+			if fault != "" {
+				c.world.truth.violated("%v: subject %d: %s", at, s, fault)
+				continue
+			}
+			c.known[s] = state
+			c.world.history.add(simOp{subject: s, state: state, call: call, note: c.name + " at " + at.String()}, true)
+		}
+	}
+	return all
+}
+
+// decode tells what a subject's two records say, and whether they agree.
+func (c *simClient) decode(dst *command.Records, subject, field command.Span) (simState, string) {
+	bytes := func(s command.Span) []byte { return dst.Buf[s.Off : s.Off+s.Len] }
+	if subject.Len == 0 {
+		if field.Len > 0 {
+			return 0, "a field without its subject"
+		}
+		return simAbsent, ""
+	}
+	record, err := command.DecodeSubject(bytes(subject))
+	switch {
+	case err != nil:
+		return 0, "a subject record that can't be read"
+	case record.Erased && field.Len > 0:
+		return 0, "a value that was erased"
+	case record.Erased:
+		return simErased, ""
+	case record.Expiry != 0 && uint64(record.Expiry)*1000 <= dst.Time:
+		return 0, "expired an hour early"
+	case field.Len < 8 || binary.BigEndian.Uint64(bytes(field)) != uint64(simStateOf(record.Version)):
+		return 0, fmt.Sprintf("version %v with the value of another", record.Version)
+	}
+	return simStateOf(record.Version), ""
+}

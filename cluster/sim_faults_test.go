@@ -1,0 +1,316 @@
+package cluster
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"time"
+
+	"cloakroom"
+	"cloakroom/cluster/directory"
+	"cloakroom/internal/simnet"
+)
+
+// simFault is something that happens to a world at a moment of its run, and
+// what ends it. Faults are drawn before the run begins.
+type simFault struct {
+	at, lasts time.Duration
+	what      string
+	begin     func(w *simWorld) (end func())
+}
+
+// simFaultKinds are the faults, each as often as its weight says.
+var simFaultKinds = []struct {
+	weight int
+	draw   func(d *rand.Rand, nodes int) simFault
+}{
+	{4, drawOneWay}, {3, drawIsolation}, {2, drawHeldReplies}, {3, drawSlow}, {2, drawLoss}, {2, drawBreak},
+	{5, drawCrash}, {3, drawPause}, {2, drawClock}, {2, drawFailure}, {2, drawSlowApply},
+}
+
+// drawFaults draws the faults of a run.
+func drawFaults(d *rand.Rand, nodes, count int, within time.Duration) []simFault {
+	weights := 0
+	for _, k := range simFaultKinds {
+		weights += k.weight
+	}
+	var faults []simFault
+	for range count {
+		dice := d.IntN(weights)
+		for _, k := range simFaultKinds {
+			if dice -= k.weight; dice < 0 {
+				f := k.draw(d, nodes)
+				f.at = time.Duration(d.Int64N(int64(within)))
+				faults = append(faults, f)
+				break
+			}
+		}
+	}
+	return faults
+}
+
+// between draws a time.
+func between(d *rand.Rand, from, to time.Duration) time.Duration {
+	return from + time.Duration(d.Int64N(int64(to-from)))
+}
+
+// two draws two nodes.
+func two(d *rand.Rand, nodes int) (a, b int) {
+	a = d.IntN(nodes)
+	return a, (a + 1 + d.IntN(nodes-1)) % nodes
+}
+
+func cutOf(d *rand.Rand) simnet.Cut {
+	if d.IntN(3) == 0 {
+		return simnet.Swallow
+	}
+	return simnet.Hold
+}
+
+func drawOneWay(d *rand.Rand, nodes int) simFault {
+	a, b := two(d, nodes)
+	cut := cutOf(d)
+	return simFault{lasts: between(d, 200*time.Millisecond, 5*time.Second), what: fmt.Sprintf("cut %d from n%d to n%d", cut, a+1, b+1),
+		begin: func(w *simWorld) func() {
+			from, to := w.nodes[a].name, w.nodes[b].name
+			w.net.SetCut(from, to, cut)
+			return func() { w.net.SetCut(from, to, simnet.Open) }
+		}}
+}
+
+func drawIsolation(d *rand.Rand, nodes int) simFault {
+	a, cut := d.IntN(nodes), cutOf(d)
+	return simFault{lasts: between(d, 300*time.Millisecond, 6*time.Second), what: fmt.Sprintf("isolation %d of n%d", cut, a+1),
+		begin: func(w *simWorld) func() {
+			w.isolate(a, cut)
+			return func() { w.isolate(a, simnet.Open) }
+		}}
+}
+
+// isolate cuts a node off, or opens all its links.
+func (w *simWorld) isolate(node int, cut simnet.Cut) {
+	for i, n := range w.nodes {
+		if i != node {
+			w.net.SetCut(w.nodes[node].name, n.name, cut)
+			w.net.SetCut(n.name, w.nodes[node].name, cut)
+		}
+	}
+}
+
+// drawHeldReplies holds back what everybody says to one node, again and again
+// for a little: answers come late and all at once.
+func drawHeldReplies(d *rand.Rand, nodes int) simFault {
+	a, hold := d.IntN(nodes), between(d, 100*time.Millisecond, 1500*time.Millisecond)
+	return simFault{lasts: between(d, time.Second, 5*time.Second), what: fmt.Sprintf("replies to n%d held for %v", a+1, hold),
+		begin: func(w *simWorld) func() {
+			stop := make(chan struct{})
+			set := func(cut simnet.Cut) {
+				for i, n := range w.nodes {
+					if i != a {
+						w.net.SetCut(n.name, w.nodes[a].name, cut)
+					}
+				}
+			}
+			w.ending.Go(func() { // ends with the fault
+				for cut := simnet.Hold; ; cut = simnet.Hold - cut {
+					set(cut)
+					select {
+					case <-time.After(hold):
+					case <-stop:
+						set(simnet.Open)
+						return
+					}
+				}
+			})
+			return func() { close(stop) }
+		}}
+}
+
+func drawSlow(d *rand.Rand, nodes int) simFault {
+	a, b := two(d, nodes)
+	delay := simnet.Delay{Base: between(d, time.Millisecond, 150*time.Millisecond), Jitter: between(d, time.Millisecond, 100*time.Millisecond)}
+	return simFault{lasts: between(d, time.Second, 6*time.Second), what: fmt.Sprintf("%v from n%d to n%d", delay, a+1, b+1),
+		begin: func(w *simWorld) func() {
+			from, to := w.nodes[a].name, w.nodes[b].name
+			w.net.SetDelay(from, to, delay)
+			return func() {
+				w.net.SetDelay(from, to, simnet.Delay{Base: 100 * time.Microsecond, Jitter: 200 * time.Microsecond})
+			}
+		}}
+}
+
+func drawLoss(d *rand.Rand, nodes int) simFault {
+	a, b := two(d, nodes)
+	chance := 0.002 + 0.03*d.Float64()
+	return simFault{lasts: between(d, time.Second, 6*time.Second), what: fmt.Sprintf("loss of %.3f from n%d to n%d", chance, a+1, b+1),
+		begin: func(w *simWorld) func() {
+			from, to := w.nodes[a].name, w.nodes[b].name
+			w.net.SetLoss(from, to, chance)
+			return func() { w.net.SetLoss(from, to, 0) }
+		}}
+}
+
+func drawBreak(d *rand.Rand, nodes int) simFault {
+	a, b := two(d, nodes)
+	return simFault{lasts: time.Millisecond, what: fmt.Sprintf("connections of n%d and n%d break", a+1, b+1),
+		begin: func(w *simWorld) func() {
+			w.net.Break(w.nodes[a].name, w.nodes[b].name)
+			return func() {}
+		}}
+}
+
+func drawCrash(d *rand.Rand, nodes int) simFault {
+	a, end := d.IntN(nodes), simnet.End(d.IntN(2))
+	return simFault{lasts: between(d, 50*time.Millisecond, 6*time.Second), what: fmt.Sprintf("crash %d of n%d", end, a+1),
+		begin: func(w *simWorld) func() {
+			n := w.nodes[a]
+			l := n.alive()
+			if l == nil || !w.canLose(l, nil) {
+				return nil
+			}
+			n.crash(end)
+			return func() {
+				if n.alive() == nil {
+					n.start(false)
+				}
+			}
+		}}
+}
+
+func drawPause(d *rand.Rand, nodes int) simFault {
+	a := d.IntN(nodes)
+	return simFault{lasts: between(d, 200*time.Millisecond, 8*time.Second), what: fmt.Sprintf("pause of n%d", a+1),
+		begin: func(w *simWorld) func() {
+			n := w.nodes[a]
+			n.pause(true)
+			return func() { n.pause(false) }
+		}}
+}
+
+// drawClock sets the clock of one node far off, and right again.
+func drawClock(d *rand.Rand, nodes int) simFault {
+	a := d.IntN(nodes)
+	off := []time.Duration{365 * 24 * time.Hour, -365 * 24 * time.Hour, time.Hour, -time.Minute, 20 * time.Second}[d.IntN(5)]
+	return simFault{lasts: between(d, time.Second, 20*time.Second), what: fmt.Sprintf("clock of n%d off by %v", a+1, off),
+		begin: func(w *simWorld) func() {
+			// One clock at a time: of two that are wrong in the same way nobody could tell.
+			if !w.wrongClock.CompareAndSwap(false, true) {
+				return nil
+			}
+			w.nodes[a].clock.step(off)
+			return func() {
+				w.nodes[a].clock.set(0)
+				w.wrongClock.Store(false)
+			}
+		}}
+}
+
+// drawFailure lets a machine find no memory: its replica stops and is rebuilt.
+func drawFailure(d *rand.Rand, nodes int) simFault {
+	a, shard := d.IntN(nodes), d.IntN(1<<16)
+	return simFault{lasts: time.Second, what: fmt.Sprintf("no memory for shard %d/… on n%d", shard%4, a+1),
+		begin: func(w *simWorld) func() {
+			id := cloakroom.ShardID(shard % w.shards)
+			group := directory.ShardGroup(id)
+			l := w.nodes[a].alive()
+			if l == nil || !w.canLose(l, &group) {
+				return nil
+			}
+			l.mu.Lock()
+			m := l.machines[id]
+			l.mu.Unlock()
+			if m == nil {
+				return nil
+			}
+			m.fail.Store(true)
+			return func() {}
+		}}
+}
+
+func drawSlowApply(d *rand.Rand, nodes int) simFault {
+	a, shard, slow := d.IntN(nodes), d.IntN(1<<16), between(d, time.Millisecond, 300*time.Millisecond)
+	return simFault{lasts: between(d, time.Second, 5*time.Second), what: fmt.Sprintf("slow applies of %v on n%d", slow, a+1),
+		begin: func(w *simWorld) func() {
+			l := w.nodes[a].alive()
+			if l == nil {
+				return nil
+			}
+			l.mu.Lock()
+			m := l.machines[cloakroom.ShardID(shard%w.shards)]
+			l.mu.Unlock()
+			if m == nil {
+				return nil
+			}
+			m.slow.Store(int64(slow))
+			return func() { m.slow.Store(0) }
+		}}
+}
+
+// canLose reports whether what a life holds, of all groups or of one, may be
+// lost by what was promised: in every configuration that a living replica goes
+// by, a majority keeps its memory.
+func (w *simWorld) canLose(lost *simLife, only *directory.GroupID) bool {
+	keeps := make(map[string]bool) // replicas that live elsewhere, by identity
+	var configs [][]string
+	lives := w.lives()
+	for _, l := range lives {
+		c := l.cluster.Load()
+		if c == nil {
+			continue
+		}
+		for g := range c.Directory().Groups() {
+			group := c.group(g)
+			if group == nil || only != nil && g != *only {
+				continue
+			}
+			m := group.member.Load()
+			if m == nil {
+				continue
+			}
+			if sim, ok := m.machine.(*simMachine); l != lost && m.replica.Status().Parked == "" && !(ok && sim.fail.Load()) {
+				keeps[m.self.ID] = true
+			}
+			_, members, err := m.replica.Members()
+			if err != nil {
+				return false
+			}
+			var voters []string
+			for i := range members {
+				if members[i].Voter {
+					voters = append(voters, members[i].ID)
+				}
+			}
+			configs = append(configs, voters)
+		}
+	}
+	for _, voters := range configs {
+		kept := 0
+		for _, id := range voters {
+			if keeps[id] {
+				kept++
+			}
+		}
+		if kept <= len(voters)/2 {
+			return false
+		}
+	}
+	return true
+}
+
+// suffer lets the faults happen, and returns when all have ended.
+func (w *simWorld) suffer(faults []simFault) {
+	for _, f := range faults {
+		w.faulting.Go(func() {
+			<-time.After(f.at)
+			end := f.begin(w)
+			if end == nil {
+				w.tell("not now: %s", f.what)
+				return
+			}
+			w.tell("%s, for %v", f.what, f.lasts)
+			<-time.After(f.lasts)
+			end()
+			w.tell("over: %s", f.what)
+		})
+	}
+	w.faulting.Wait()
+}

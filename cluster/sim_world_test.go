@@ -1,0 +1,300 @@
+package cluster
+
+import (
+	"context"
+	"encoding/binary"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"cloakroom"
+	"cloakroom/cluster/directory"
+	"cloakroom/cluster/peer/peertest"
+	"cloakroom/cluster/state"
+	"cloakroom/internal/simnet"
+	"cloakroom/securemem"
+)
+
+// simWorld is a cluster in a bubble: its nodes, the network between them, and
+// what is known of all of them together.
+type simWorld struct {
+	t       testing.TB
+	seed    uint64
+	shards  int
+	net     *simnet.Net
+	ca      *peertest.CA
+	memory  *securemem.Memory
+	nodes   []*simNode
+	truth   *simTruth
+	history *simHistory
+	logs    *simLogs
+	log     *simLog
+
+	subjects atomic.Int64 // handed out so far
+	versions atomic.Uint64
+	open     chan struct{}  // closed when the world ends
+	ending   sync.WaitGroup // killed lives, and whoever starts new ones
+	faulting sync.WaitGroup
+
+	wrongClock atomic.Bool // one is set wrong on purpose
+}
+
+// simNode is a machine on which one life of a node follows the other.
+type simNode struct {
+	world *simWorld
+	name  string
+	clock *simClock
+
+	mu     sync.Mutex
+	life   *simLife // nil while it is down
+	count  int      // lives so far
+	paused atomic.Bool
+}
+
+// simLife is one start of a node.
+type simLife struct {
+	world  *simWorld
+	node   *simNode
+	number int
+	host   *simnet.Host
+	cancel context.CancelFunc
+	done   chan struct{} // closed when starting it has ended
+	dead   atomic.Bool   // crashed: nothing it says is heard
+
+	cluster atomic.Pointer[Cluster] // once New has returned
+	serving atomic.Pointer[Cluster] // once Start has returned
+	epoch   atomic.Uint64           // of the view looked at last
+
+	mu       sync.Mutex
+	machines map[cloakroom.ShardID]*simMachine // the newest of each shard
+}
+
+func (l *simLife) String() string { return fmt.Sprintf("%s/%d", l.node.name, l.number) }
+
+// newSimWorld makes a world of n nodes, none of them started.
+func newSimWorld(t testing.TB, seed uint64, n, shards int, memory *securemem.Memory) *simWorld {
+	t.Helper()
+	net, err := simnet.New(simnet.Config{Seed: seed, Canary: []byte(simCanary)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	w := &simWorld{t: t, seed: seed, shards: shards, net: net, memory: memory,
+		ca: peertest.NewCA(t, [16]byte{9}), truth: newSimTruth(), history: newSimHistory(), open: make(chan struct{})}
+	w.log = newSimLog(w.truth)
+	w.logs = &simLogs{truth: w.truth, out: make(map[*byte][]byte)}
+	draw := rand.New(rand.NewPCG(seed, 1))
+	for i := range n {
+		w.nodes = append(w.nodes, &simNode{world: w, name: fmt.Sprintf("n%d", i+1),
+			clock: newSimClock(1 + (draw.Float64()-0.5)/500)}) // 0.1 % fast or slow
+		w.nodes[i].clock.step(time.Duration(draw.Int64N(int64(2*time.Second))) - time.Second)
+	}
+	return w
+}
+
+// tell notes in the log what the simulation does.
+func (w *simWorld) tell(format string, args ...any) {
+	w.log.logger("sim").Info(fmt.Sprintf(format, args...))
+}
+
+// lives returns those that are up.
+func (w *simWorld) lives() []*simLife {
+	var all []*simLife
+	for _, n := range w.nodes {
+		if l := n.alive(); l != nil {
+			all = append(all, l)
+		}
+	}
+	return all
+}
+
+// alive returns the node's life, nil if it is down.
+func (n *simNode) alive() *simLife {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.life
+}
+
+// start begins a life. It goes on in the background: New and Start may take
+// their time. One that fails is followed by another, as a supervisor would.
+func (n *simNode) start(found bool) {
+	w := n.world
+	host, err := w.net.Start(n.name)
+	if err != nil {
+		w.t.Errorf("start %s: %v", n.name, err)
+		return
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	n.mu.Lock()
+	n.count++
+	l := &simLife{world: w, node: n, number: n.count, host: host, cancel: cancel, done: make(chan struct{}),
+		machines: make(map[cloakroom.ShardID]*simMachine)}
+	n.life = l
+	n.mu.Unlock()
+	w.ending.Go(func() { // ends with the life
+		err := l.run(ctx, found)
+		close(l.done)
+		if err != nil && !l.dead.Load() {
+			w.tell("%v did not start: %v", l, err)
+			n.crash(simnet.Reset)
+			<-time.After(time.Second)
+			select {
+			case <-w.open:
+			default:
+				n.start(false)
+			}
+		}
+	})
+}
+
+// run brings a life to where it serves.
+func (l *simLife) run(ctx context.Context, found bool) error {
+	c, err := New(ctx, l.config(found))
+	if err != nil {
+		return fmt.Errorf("new: %w", err)
+	}
+	l.cluster.Store(c)
+	if err := c.Start(ctx); err != nil {
+		return fmt.Errorf("start: %w", err)
+	}
+	l.serving.Store(c)
+	l.world.tell("%v serves", l)
+	return nil
+}
+
+// config is what a life is made from.
+func (l *simLife) config(found bool) Config {
+	w, n := l.world, l.node
+	cfg := Config{
+		Node: n.name, ClusterID: directory.ID{9}, Shards: w.shards, Clock: n.clock,
+		Settings: directory.Settings{Replication: 3, RecoveryMode: "none", LeaseMillis: 3000},
+		Rand:     &simRand{rand.New(rand.NewPCG(w.seed, hashed(l.String())))},
+		Logger:   w.log.logger(l.String()), Machine: l.machine,
+		SealBatch: func(dst []byte, group, generation uint32, batch []byte) ([]byte, error) {
+			return seal(dst, group, generation, batch), nil
+		},
+		SealSnapshot: func(w io.Writer, _ SnapshotInfo) (io.WriteCloser, error) { return simSealed{w}, nil },
+		OpenSnapshot: func(r io.Reader, _ SnapshotInfo) (io.Reader, error) { return simOpened{r}, nil },
+		SnapshotSize: func(n int64) int64 { return n },
+		OpenBatch:    unseal, MapLog: w.logs.take, UnmapLog: w.logs.give, LogBudget: 1 << 20,
+		Network: &Network{Listen: n.name + ":7000", Certificate: w.ca.Node(n.name), Roots: w.ca.Roots(), Carrier: l.host},
+	}
+	if !found {
+		for _, other := range w.nodes {
+			if other != n {
+				cfg.Network.Seeds = append(cfg.Network.Seeds, other.name+":7000")
+			}
+		}
+	}
+	return cfg
+}
+
+// machine makes the state of a shard.
+func (l *simLife) machine(shard cloakroom.ShardID) (Machine, error) {
+	slab := l.world.memory.Arena().NewSlab("simulation")
+	m, err := state.New(state.Config{Slab: slab})
+	if err != nil {
+		slab.Close()
+		return nil, err
+	}
+	sim := &simMachine{stateMachine: stateMachine{m, slab.Close}, life: l, shard: shard}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.machines[shard] = sim
+	return sim, nil
+}
+
+// crash ends the node's life, with all its memory.
+func (n *simNode) crash(end simnet.End) {
+	n.mu.Lock()
+	l := n.life
+	n.life = nil
+	n.mu.Unlock()
+	if l == nil {
+		return
+	}
+	l.dead.Store(true)
+	l.host.Crash(end)
+	n.pause(false)
+	l.cancel()
+	n.world.ending.Go(func() { // what is left of it, which nobody can see
+		if c := l.cluster.Load(); c != nil {
+			<-l.done
+			c.Kill()
+		}
+	})
+}
+
+// pause stops what can be stopped of a node, or lets it go on.
+func (n *simNode) pause(paused bool) {
+	n.paused.Store(paused)
+	n.clock.pause(paused)
+	if paused {
+		n.world.net.Pause(n.name)
+	} else {
+		n.world.net.Resume(n.name)
+	}
+}
+
+// end closes all nodes in order and waits for everything.
+func (w *simWorld) end() {
+	close(w.open)
+	w.net.Heal()
+	w.logs.lookAll()
+	for _, n := range w.nodes {
+		n.mu.Lock()
+		l := n.life
+		n.life = nil
+		n.mu.Unlock()
+		if l == nil {
+			continue
+		}
+		n.clock.pause(false)
+		l.cancel()
+		w.ending.Go(func() {
+			<-l.done
+			if c := l.cluster.Load(); c != nil {
+				c.Close()
+			}
+		})
+	}
+	w.ending.Wait()
+	for _, leak := range w.net.Leaks() {
+		w.truth.violated("plaintext crossed from %s", leak)
+	}
+}
+
+// simRand is where identities come from.
+type simRand struct{ *rand.Rand }
+
+func (r *simRand) Read(p []byte) (int, error) {
+	for i := range p {
+		p[i] = byte(r.Uint32())
+	}
+	return len(p), nil
+}
+
+// hashed tells lives apart in what they draw.
+func hashed(s string) uint64 {
+	h := uint64(14695981039346656037)
+	for i := range len(s) {
+		h = (h ^ uint64(s[i])) * 1099511628211
+	}
+	return h
+}
+
+// subjectToken and fieldToken name the records of a subject.
+func subjectToken(subject int) (t cloakroom.Token) {
+	binary.BigEndian.PutUint64(t[:], hashed(fmt.Sprint(subject)))
+	binary.BigEndian.PutUint32(t[8:], uint32(subject))
+	return t
+}
+
+func fieldToken(subject int) cloakroom.Token {
+	t := subjectToken(subject)
+	t[15] = 1
+	return t
+}
