@@ -51,8 +51,11 @@ type Cluster struct {
 	proposals, servings sync.Pool
 	reads               readings
 
-	mu      sync.Mutex
-	stage   stage
+	mu    sync.Mutex // stage; not held while anything is waited for
+	stage stage
+	idle  chan struct{} // closed when Start is not running any more
+	ended chan struct{} // closed when all is over
+
 	ticks   bell         // rings once a second
 	ticked  atomic.Int64 // how often
 	running sync.WaitGroup
@@ -66,7 +69,6 @@ type stage uint8
 const (
 	made stage = iota
 	starting
-	started
 	closed
 )
 
@@ -80,7 +82,8 @@ func New(ctx context.Context, cfg Config) (*Cluster, error) {
 	if err := cfg.check(); err != nil {
 		return nil, err
 	}
-	c := &Cluster{cfg: cfg, views: newViews(), open: make(chan struct{})}
+	c := &Cluster{cfg: cfg, views: newViews(), open: make(chan struct{}),
+		idle: make(chan struct{}), ended: make(chan struct{})}
 	c.ctx, c.cancel = context.WithCancel(context.Background())
 	c.pulse.nodes = make(map[string]*vitals)
 	var err error
@@ -188,12 +191,10 @@ func draw(rand io.Reader) (string, error) {
 // ([Cluster.Status] tells when). Start can be called once; after an error only
 // Close helps.
 func (c *Cluster) Start(ctx context.Context) error {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.stage != made {
+	if !c.enter(starting) {
 		return errors.New("start shards: started before, or closed")
 	}
-	c.stage = starting
+	defer close(c.idle)
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	defer context.AfterFunc(c.ctx, cancel)()
@@ -223,8 +224,22 @@ func (c *Cluster) Start(ctx context.Context) error {
 		}
 	}
 	c.ready.Store(&shards)
-	c.stage = started
 	return nil
+}
+
+// enter takes the life of c one stage further. It returns false if that stage
+// was reached before.
+func (c *Cluster) enter(next stage) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.stage >= next {
+		return false
+	}
+	if next == closed && c.stage == made {
+		close(c.idle) // Start never runs
+	}
+	c.stage = next
+	return true
 }
 
 // startFounded starts the founder's replicas, all at once.
@@ -266,12 +281,12 @@ func (c *Cluster) end(crash bool) error {
 		c.net.Cut()
 	}
 	c.cancel()
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.stage == closed {
+	if !c.enter(closed) {
+		<-c.ended
 		return nil
 	}
-	c.stage = closed
+	defer close(c.ended)
+	<-c.idle
 	c.running.Wait()
 	var shards []*shard
 	if table := c.shards.Load(); table != nil {

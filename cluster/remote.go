@@ -87,7 +87,7 @@ func (r *reading) route(try int) (local partSet) {
 			a := r.askOf(node)
 			a.set |= 1 << i
 			p := wire.ReadPart{Group: uint32(s.id), Generation: s.generation, Tokens: r.parts[i].Tokens[r.done[i]:]}
-			if own := s.member.Load(); own != nil {
+			if own := s.member.Load(); own != nil && own.serves() {
 				p.Term, p.Replica = own.replica.Term(), own.id
 			}
 			a.request.Parts = append(a.request.Parts, p)
