@@ -2,8 +2,10 @@ package node
 
 import (
 	"context"
+	"io"
 
 	"cloakroom"
+	"cloakroom/cluster"
 	"cloakroom/cluster/directory"
 )
 
@@ -14,6 +16,16 @@ func (n *Node) Revoke(ctx context.Context, name string) error {
 		return err
 	}
 	return result.Err()
+}
+
+// SealSnapshot is the hook that package cluster is given.
+func (n *Node) SealSnapshot(w io.Writer, at cluster.SnapshotInfo) (io.WriteCloser, error) {
+	return n.sealSnapshot(w, at)
+}
+
+// OpenSnapshot is its counterpart.
+func (n *Node) OpenSnapshot(r io.Reader, at cluster.SnapshotInfo) (io.Reader, error) {
+	return n.openSnapshot(r, at)
 }
 
 // AuditLines returns what the audit log keeps in memory.

@@ -189,54 +189,6 @@ func devURL(addr string, tls bool) string {
 	return "http://" + addr
 }
 
-// devPeople deposits made-up people.
-func (a *app) devPeople(ctx context.Context, f *devFlags, url string, token []byte) error {
-	if f.people == 0 {
-		return nil
-	}
-	secret, err := client.NewToken(token)
-	if err != nil {
-		return err
-	}
-	cfg := client.Config{Addr: url, Token: secret, Timeout: a.timeout}
-	if f.tls {
-		cfg.CACert = f.caOut
-	}
-	server, err := client.New(cfg)
-	if err != nil {
-		return err
-	}
-	defer server.Close()
-	crowd, err := people.New(people.Config{Seed: 1})
-	if err != nil {
-		return err
-	}
-	return depositPeople(ctx, server, crowd, f.people)
-}
-
-func depositPeople(ctx context.Context, server *client.Client, crowd *people.People, n int) error {
-	for from := 0; from < n; from += 500 {
-		batch := make([]client.Subject, min(500, n-from))
-		for i := range batch {
-			p := crowd.Person(uint64(from + i))
-			batch[i] = client.Subject{ID: crowd.ID(uint64(from + i)), Fields: client.Fields{
-				"display_name": client.Text(p.DisplayName), "email": client.Text(p.Email), "phone": client.Text(p.Phone),
-				"birth_date": client.Text(p.BirthDate), "address": client.JSON([]byte(p.Address)),
-			}}
-		}
-		results, err := server.DepositBatch(ctx, batch)
-		if err != nil {
-			return fmt.Errorf("deposit people: %w", err)
-		}
-		for _, r := range results {
-			if r.Err != nil {
-				return fmt.Errorf("deposit people: %w", r.Err)
-			}
-		}
-	}
-	return nil
-}
-
 // printReady says where the nodes are and what to try first. The first line is
 // for programs that wait for it.
 func (a *app) printReady(f *devFlags, nodes []placed, token []byte) {

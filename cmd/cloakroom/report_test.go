@@ -8,12 +8,14 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	"cloakroom"
 	"cloakroom/client"
 	"cloakroom/client/clienttest"
 	"cloakroom/cmd/cloakroom/importer"
+	"cloakroom/internal/people"
 )
 
 func TestExitCodes(t *testing.T) {
@@ -105,5 +107,36 @@ func TestEraseGoesOn(t *testing.T) {
 	code, stdout, stderr := runHere(away+"\n"+there+"\n", append(args, "erase")...)
 	if code != 1 || strings.Count(stdout, "erased_at") != 1 || !strings.Contains(stderr, "id number 1") {
 		t.Errorf("%d %s %s", code, stdout, stderr)
+	}
+}
+
+// A leader lost in the middle of a batch is no reason to stop: people have ids
+// of their own, and are deposited again.
+func TestPeopleAreDepositedAgain(t *testing.T) {
+	server := clienttest.Start(t)
+	var calls atomic.Int64
+	server.Hook(func(w http.ResponseWriter, r *http.Request) bool {
+		if calls.Add(1) > 1 {
+			return false
+		}
+		fmt.Fprint(w, `{"results":[{"id":"00000000-0000-4000-8000-00000000000a","version":"0000000000000001"},
+			{"id":"00000000-0000-4000-8000-00000000000b","problem":{"type":"/problems/outcome-unknown","title":"unknown","status":504}}]}`)
+		return true
+	})
+	token, err := client.NewToken([]byte(clienttest.Token))
+	if err != nil {
+		t.Fatal(err)
+	}
+	c, err := client.New(client.Config{Addr: server.URL, Token: token})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	crowd, err := people.New(people.Config{Seed: 1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := depositPeople(t.Context(), c, crowd, 2); err != nil || calls.Load() != 2 {
+		t.Errorf("%d calls, %v", calls.Load(), err)
 	}
 }

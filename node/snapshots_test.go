@@ -1,0 +1,75 @@
+package node_test
+
+import (
+	"bytes"
+	"errors"
+	"io"
+	"testing"
+
+	"cloakroom/cluster"
+	"cloakroom/snapshot"
+)
+
+// fakeView is a state of some bytes.
+type fakeView struct{ state []byte }
+
+func (v fakeView) WriteTo(w io.Writer) (int64, error) {
+	n, err := w.Write(v.state)
+	return int64(n), err
+}
+func (fakeView) Release() {}
+
+// What one node seals the others of its cluster open, as what it was, and
+// nobody else does.
+func TestSnapshotsPassBetweenNodesOfACluster(t *testing.T) {
+	nodes, stranger := openMany(t, 2, nil), open(t, nil)
+	state := bytes.Repeat([]byte("sealed records, "), 10_000)
+	at := cluster.SnapshotInfo{Group: "shard 3", Generation: 1, Index: 42, Term: 7}
+	sealing := at
+	sealing.View = fakeView{state}
+	var file bytes.Buffer
+	w, err := nodes[0].node.SealSnapshot(&file, sealing)
+	if err == nil {
+		_, err = w.Write(state)
+	}
+	if err != nil || w.Close() != nil {
+		t.Fatalf("seal: %v", err)
+	}
+	if got, want := int64(file.Len()), snapshot.Size(int64(len(state))); got != want {
+		t.Errorf("%d bytes, announced as %d", got, want)
+	}
+	if bytes.Contains(file.Bytes(), []byte("sealed records")) {
+		t.Error("the state is in clear")
+	}
+	open := func(h *house, at cluster.SnapshotInfo, file []byte) ([]byte, error) {
+		r, err := h.node.OpenSnapshot(bytes.NewReader(file), at)
+		if err != nil {
+			return nil, err
+		}
+		return io.ReadAll(r)
+	}
+	for i, h := range nodes {
+		if got, err := open(h, at, file.Bytes()); err != nil || !bytes.Equal(got, state) {
+			t.Errorf("node %d: %d bytes, %v", i+1, len(got), err)
+		}
+	}
+	if _, err := open(stranger, at, file.Bytes()); !errors.Is(err, snapshot.ErrOther) {
+		t.Errorf("a node of another cluster: %v", err)
+	}
+	for _, other := range []cluster.SnapshotInfo{
+		{Group: "shard 2", Generation: 1, Index: 42, Term: 7}, {Group: "shard 3", Generation: 2, Index: 42, Term: 7},
+		{Group: "shard 3", Generation: 1, Index: 41, Term: 7}, {Group: "shard 3", Generation: 1, Index: 42, Term: 6},
+	} {
+		if _, err := open(nodes[1], other, file.Bytes()); !errors.Is(err, snapshot.ErrOther) {
+			t.Errorf("taken for %+v: %v", other, err)
+		}
+	}
+	if _, err := open(nodes[1], cluster.SnapshotInfo{Group: "attic"}, file.Bytes()); err == nil {
+		t.Error("opened for a group that there is not")
+	}
+	damaged := bytes.Clone(file.Bytes())
+	damaged[len(damaged)-1] ^= 1 // of the signature
+	if _, err := open(nodes[1], at, damaged); !errors.Is(err, snapshot.ErrSignature) {
+		t.Errorf("with a damaged signature: %v", err)
+	}
+}
