@@ -45,6 +45,7 @@ returns when every shard tolerates the loss of a node again.`,
 			return a.devOrder(c, order{Command: "restart"}, args[0])
 		},
 	}
+	kill.ValidArgsFunction, restart.ValidArgsFunction = a.nodesThatAre(alive), a.nodesThatAre(dead)
 	list := a.jsonFlag(&cobra.Command{
 		Use:   "list",
 		Short: "List the nodes of a running dev process",
@@ -58,6 +59,25 @@ returns when every shard tolerates the loss of a node again.`,
 		},
 	})
 	return []*cobra.Command{kill, restart, list}
+}
+
+// nodesThatAre completes the numbers of the nodes in a state.
+func (a *app) nodesThatAre(state seatState) cobra.CompletionFunc {
+	return func(c *cobra.Command, args []string, _ string) (numbers []string, _ cobra.ShellCompDirective) {
+		if len(args) > 0 {
+			return nil, cobra.ShellCompDirectiveNoFileComp
+		}
+		last, err := a.tellDev(c.Context(), a.control, order{Command: "list"})
+		if err != nil {
+			return nil, cobra.ShellCompDirectiveNoFileComp
+		}
+		for _, n := range last.Nodes {
+			if n.State == string(state) {
+				numbers = append(numbers, strconv.Itoa(n.Node))
+			}
+		}
+		return numbers, cobra.ShellCompDirectiveNoFileComp
+	}
 }
 
 func (a *app) devOrder(c *cobra.Command, o order, number string) error {
