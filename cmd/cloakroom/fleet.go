@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -279,9 +280,9 @@ func (f *fleet) kill(number int, force bool) error {
 	return err
 }
 
-// atRisk names the groups that would lose their majority with the node of s.
-// Who is alive the fleet knows better than its nodes, who notice a death only
-// after a while.
+// atRisk names the groups that would lose their majority with the node of s,
+// and with nil those that have lost it. Who is alive the fleet knows better than
+// its nodes, who notice a death only after a while.
 func (f *fleet) atRisk(s *seat) (groups []string) {
 	others := map[string]bool{}
 	var witness *node.Node
@@ -296,14 +297,13 @@ func (f *fleet) atRisk(s *seat) (groups []string) {
 		return []string{"the cluster"}
 	}
 	for _, g := range witness.Health().Groups {
-		left, lost := 0, false
+		left := 0
 		for _, name := range g.Voters {
 			if others[name] {
 				left++
 			}
-			lost = lost || name == s.name
 		}
-		if lost && left < g.Quorum {
+		if left < g.Quorum && (s == nil || slices.Contains(g.Voters, s.name)) {
 			groups = append(groups, g.Name)
 		}
 	}
@@ -325,9 +325,9 @@ func (f *fleet) restart(ctx context.Context, number int, tell func(done, of int)
 	if err != nil {
 		return err
 	}
-	if len(f.living()) == 0 {
+	if lost := f.atRisk(nil); len(lost) > 0 {
 		f.leave(s, dead)
-		return errors.New("no node is alive, and what they held is gone: stop dev and start it anew")
+		return fmt.Errorf("too many nodes died at once: %s lost the majority of its replicas, which were in memory only; stop dev and start it anew", some(lost))
 	}
 	if err := f.bringUp(ctx, s, nil); err != nil {
 		f.leave(s, dead)
