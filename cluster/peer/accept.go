@@ -53,9 +53,6 @@ func (p *Port) receive(l *link) {
 	ctx, cancel := context.WithTimeout(l.ctx, p.cfg.Handshake)
 	inTime := context.AfterFunc(ctx, func() { l.cut(refusedSlow) })
 	err := p.welcome(ctx, l)
-	if err != nil {
-		l.farewell()
-	}
 	p.shaken(l)
 	if !inTime() && (err == nil || errors.Is(err, refusedGone)) {
 		err = refusedSlow
@@ -74,15 +71,6 @@ func (p *Port) receive(l *link) {
 		p.deliver(l)
 	default:
 		p.serve(l)
-	}
-}
-
-// farewell lets a peer that is turned away read why: a connection that is
-// closed while something of the peer's was not read is reset, and what was
-// written last is lost. The time of the handshake goes on.
-func (l *link) farewell() {
-	if half, ok := l.raw.Conn.(interface{ CloseWrite() error }); ok && half.CloseWrite() == nil {
-		io.CopyN(io.Discard, l.raw, 64<<10)
 	}
 }
 

@@ -32,9 +32,10 @@ func (p *Port) Call(ctx context.Context, node string, method uint8, body []byte)
 		if err == nil {
 			return answer, nil
 		}
-		if again || !errors.Is(err, errDead) { // found dead and nothing sent: once more
+		if again || !errors.Is(err, errDead) {
 			return nil, fmt.Errorf("call node %q: %w", node, err)
 		}
+		p.forgetDead(node, c) // nothing was sent: once more, over another
 	}
 }
 
@@ -213,7 +214,7 @@ func (c *caller) ask(ctx context.Context, method uint8, body []byte) (*call, err
 		c.out.mu.Unlock()
 		return nil, c.lost(false)
 	}
-	if n := c.out.queued; n > 0 && n+len(body) > maxBodies {
+	if n := c.out.queued; n > 0 && n+len(body) > c.link.port.cfg.bodies {
 		c.out.mu.Unlock()
 		return nil, fmt.Errorf("%w: %w", ErrUnreachable, errBacklog)
 	}
@@ -327,7 +328,7 @@ func (c *caller) tick() error {
 		c.out.mu.Unlock()
 		return errGhosts
 	}
-	if len(c.waiting) == 0 || heard != c.heard {
+	if len(c.waiting) == 0 || heard != c.heard || c.out.writing { // it may not have been asked yet
 		c.out.mu.Unlock()
 		c.heard, c.quiet = heard, 0
 		return nil

@@ -112,10 +112,13 @@ func TestSizesHaveLimits(t *testing.T) {
 		if _, _, err := a.CallAt(t.Context(), "b:1", 1, make([]byte, MaxMessage+1)); !errors.Is(err, cloakroom.ErrTooLarge) {
 			t.Error("a larger one:", err)
 		}
+		way := a.way("b")
 		if _, err := a.Call(t.Context(), "b", 2, largest); !errors.Is(err, cloakroom.ErrOutcomeUnknown) {
 			t.Error("a larger reply:", err)
 		}
-		wellFor(t, a, "b")
+		if wellFor(t, a, "b"); a.way("b") != way {
+			t.Error("a larger reply took the connection along")
+		}
 	})
 }
 
@@ -129,6 +132,16 @@ func TestUnreachable(t *testing.T) {
 		if _, err := r.carrier.Listen("silent:1"); err != nil {
 			t.Fatal(err)
 		}
+		r.register("mute", "mute:1", fmt.Sprintf("%032x", 97))
+		mute, err := r.carrier.Listen("mute:1")
+		if err != nil {
+			t.Fatal(err)
+		}
+		go func() { // ends with the connection
+			if raw, err := mute.Accept(); err == nil {
+				io.Copy(io.Discard, r.tlsServer(raw, "mute"))
+			}
+		}()
 		soon, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
 		defer cancel()
 		over, cancel := context.WithCancel(t.Context())
@@ -146,6 +159,7 @@ func TestUnreachable(t *testing.T) {
 			{"no life", "lifeless", t.Context(), a, 0},
 			{"does not answer in the caller's time", "silent", soon, a, 300 * time.Millisecond},
 			{"does not answer in its time", "silent", t.Context(), a, 1700 * time.Millisecond},
+			{"says nothing after TLS", "mute", t.Context(), a, 2 * time.Second},
 			{"the caller's time is over", "a", over, a, 0},
 			{"this port is closed", "a", t.Context(), closed, 0},
 		} {

@@ -146,6 +146,7 @@ func TestAThousandConnectionsLeaveNothing(t *testing.T) {
 		case 3:
 			wellFor(t, a, "b")
 			a.breakAll()
+			settle(t, "connections", 0, 0, func() int { return a.Stats().Connections })
 		case 4:
 			if _, err := a1.Dial("vx", time.Second); err == nil {
 				t.Error("reached nobody")

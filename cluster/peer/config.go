@@ -61,7 +61,7 @@ type Config struct {
 	// an answer may be silent, before its connection is cut; default 3 s.
 	Stall time.Duration
 
-	backlog int // default maxBacklog; tests have less
+	bodies, backlog int // default maxBodies, maxBacklog; tests have less
 }
 
 const (
@@ -85,6 +85,9 @@ func (c *Config) check() error {
 	}
 	if c.backlog == 0 {
 		c.backlog = maxBacklog
+	}
+	if c.bodies == 0 {
+		c.bodies = maxBodies
 	}
 	if c.Stall == 0 {
 		c.Stall = defaultStall

@@ -155,20 +155,24 @@ func TestSlowHandshakeIsCut(t *testing.T) {
 // Strangers that fill the port push each other out, not the nodes.
 func TestManyStrangersKeepNobodyOut(t *testing.T) {
 	bubbled(t, func(t *testing.T, r *rig) {
-		r.start("a")
-		b := r.start("b")
+		a, b := r.start("a"), r.start("b")
+		wellFor(t, a, "b")
+		first := a.way("b")
 		var strangers []net.Conn
 		for range 3 * maxShaking {
 			strangers = append(strangers, r.raw("b:1"))
 			synctest.Wait()
 		}
-		if got := b.Stats(); got.Connections != maxShaking || got.Refused["too many connections"] != 2*maxShaking {
+		if got := b.Stats(); got.Connections != maxShaking+1 || got.Refused["too many connections"] != 2*maxShaking {
 			t.Error(got)
 		}
 		if took := hungUp(t, strangers[0]); took != 0 {
 			t.Error("the oldest was cut after", took)
 		}
 		wellFor(t, r.start("c"), "b")
+		if wellFor(t, a, "b"); a.way("b") != first {
+			t.Error("a node's connection was taken for a stranger's")
+		}
 	})
 }
 

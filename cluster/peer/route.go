@@ -74,16 +74,13 @@ func (p *Port) open(node string, r *route) {
 	p.forget(node, r)
 }
 
-// settle makes c the way to the node, if the node is still there and c still
-// is a way.
+// settle makes c the way to the node, unless the node has moved meanwhile or c
+// was lost, which has the route forgotten.
 func (p *Port) settle(node string, r *route, c *caller) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if _, open := p.links[c.link]; !open {
-		return c.lost(false)
-	}
 	if p.routes[node] != r {
-		return fmt.Errorf("%w: the node has moved", ErrUnreachable)
+		return fmt.Errorf("%w: lost at once, or the node has moved", ErrUnreachable)
 	}
 	r.caller = c
 	close(r.ready)
@@ -104,6 +101,15 @@ func (p *Port) connect(node string, r *route) (*caller, error) {
 		return nil, fmt.Errorf("%w: %w", ErrUnreachable, net.ErrClosed)
 	}
 	return c, nil
+}
+
+// forgetDead makes the next call dial anew.
+func (p *Port) forgetDead(node string, c *caller) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if r := p.routes[node]; r != nil && r.caller == c {
+		delete(p.routes, node)
+	}
 }
 
 func (p *Port) forget(node string, r *route) {

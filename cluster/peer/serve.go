@@ -87,8 +87,8 @@ func (s *server) read() error {
 func (s *server) await(size int) error {
 	s.out.mu.Lock()
 	defer s.out.mu.Unlock()
-	for !s.dead && (s.calls >= maxInFlight || s.calls > 0 && s.bodies+size > maxBodies ||
-		s.out.writing && s.out.queued > maxBodies) {
+	most := s.link.port.cfg.bodies
+	for !s.dead && (s.calls >= maxInFlight || s.calls > 0 && s.bodies+size > most || s.out.writing && s.out.queued > most) {
 		s.out.room.Wait()
 	}
 	if s.dead {
@@ -155,7 +155,6 @@ func (s *server) reply(w work, body []byte, err error) {
 	s.out.mu.Lock()
 	s.calls--
 	s.bodies -= len(*w.body)
-	s.out.room.Signal()
 	if s.dead {
 		s.out.mu.Unlock()
 		return

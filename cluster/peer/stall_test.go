@@ -64,6 +64,23 @@ func TestDeadlinesTravel(t *testing.T) {
 	})
 }
 
+// A handler that takes no notice holds up its caller for MaxCall at most.
+func TestCallsEnd(t *testing.T) {
+	bubbled(t, func(t *testing.T, r *rig) {
+		a := r.start("a")
+		r.start("b", handledBy(func(context.Context, Peer, uint8, []byte) ([]byte, error) {
+			after(10 * time.Minute)
+			return nil, nil
+		}))
+		from := time.Now()
+		_, err := a.Call(t.Context(), "b", 1, nil)
+		if !errors.Is(err, cloakroom.ErrOutcomeUnknown) || time.Since(from) != MaxCall {
+			t.Error(err, "after", time.Since(from))
+		}
+		after(10 * time.Minute)
+	})
+}
+
 // A peer that is there and says nothing is cut off within Config.Stall, and
 // the outcome of what it was asked is unknown. It delays nobody else.
 func TestASilentPeerIsCutOff(t *testing.T) {
@@ -255,31 +272,60 @@ func TestUnreadAnswersAreBounded(t *testing.T) {
 	})
 }
 
-// Bodies of calls that are being answered stay within maxBodies.
+// Bodies of calls that are being answered stay within a bound, and come in as
+// others are done.
 func TestBodiesAreBounded(t *testing.T) {
 	bubbled(t, func(t *testing.T, r *rig) {
-		a := r.start("a")
+		r.start("a")
+		_, life, _ := r.resolve("a")
 		var held, most atomic.Int64
 		r.start("b", handledBy(func(ctx context.Context, _ Peer, _ uint8, body []byte) ([]byte, error) {
 			if n := held.Add(int64(len(body))); n > most.Load() {
 				most.Store(n)
 			}
-			defer held.Add(-int64(len(body)))
 			after(10 * time.Millisecond)
+			held.Add(-int64(len(body)))
 			return nil, nil
-		}))
-		var done sync.WaitGroup
-		body := make([]byte, 10<<20)
-		for range 6 * 3 {
-			done.Go(func() {
-				if _, err := a.Call(t.Context(), "b", 1, body); err != nil && !errors.Is(err, errBacklog) {
-					t.Error(err)
-				}
-			})
+		}), func(cfg *Config) { cfg.bodies = 1 << 20 })
+		conn := r.admitted("a", life, "b", "b:1")
+		from := time.Now()
+		go func() { // ends when it was read
+			for id := range uint32(20) {
+				conn.Write((&frame{id: id + 1, kind: request, millis: 60_000}).append(nil, make([]byte, 256<<10)))
+			}
+		}()
+		if _, err := io.ReadFull(conn, make([]byte, 20*frameHead)); err != nil {
+			t.Error(err)
 		}
-		done.Wait()
-		if n := most.Load(); n > maxBodies || n < maxBodies/2 {
-			t.Error(n, "bytes at once")
+		if n, took := most.Load(), time.Since(from); n != 1<<20 || took != 50*time.Millisecond {
+			t.Errorf("%d bytes at once, took %v", n, took)
+		}
+	})
+}
+
+// While answers are not read, no more is asked; when they are, all goes on.
+func TestReadingGoesOn(t *testing.T) {
+	bubbled(t, func(t *testing.T, r *rig) {
+		r.start("a")
+		_, life, _ := r.resolve("a")
+		var handled atomic.Int64
+		r.start("b", handledBy(func(ctx context.Context, _ Peer, _ uint8, body []byte) ([]byte, error) {
+			handled.Add(1)
+			return make([]byte, 10_000), nil
+		}), func(cfg *Config) { cfg.bodies = 1 << 20 })
+		conn := r.admitted("a", life, "b", "b:1")
+		const asked = 3 * maxInFlight
+		go func() { // ends when it was read
+			for id := range uint32(asked) {
+				conn.Write((&frame{id: id + 1, kind: request, millis: 60_000}).append(nil, nil))
+			}
+		}()
+		after(2 * time.Second)
+		if n := handled.Load(); n > 2*maxInFlight {
+			t.Error(n, "handled with nobody reading")
+		}
+		if _, err := io.ReadFull(conn, make([]byte, asked*(10_000+frameHead))); err != nil {
+			t.Error(err)
 		}
 	})
 }
@@ -299,24 +345,26 @@ func TestCallsWaitForTheirTurn(t *testing.T) {
 			return body, nil
 		}))
 		var done sync.WaitGroup
-		var unsent atomic.Int64
-		for i := range 2*maxInFlight + 100 {
+		for range 2 * maxInFlight {
+			done.Go(func() {
+				if _, err := a.Call(t.Context(), "b", 1, nil); err != nil {
+					t.Error(err)
+				}
+			})
+		}
+		synctest.Wait()
+		for range 100 { // their turn would come after two seconds
 			done.Go(func() {
 				ctx, cancel := context.WithTimeout(t.Context(), 1500*time.Millisecond)
 				defer cancel()
-				if i%2 == 0 {
-					ctx = t.Context()
-				}
-				if _, err := a.Call(ctx, "b", 1, nil); errors.Is(err, ErrUnreachable) {
-					unsent.Add(1)
-				} else if err != nil && !errors.Is(err, cloakroom.ErrOutcomeUnknown) {
+				if _, err := a.Call(ctx, "b", 1, nil); !errors.Is(err, ErrUnreachable) {
 					t.Error(err)
 				}
 			})
 		}
 		done.Wait()
-		if most.Load() != maxInFlight || unsent.Load() == 0 {
-			t.Error(most.Load(), "at once,", unsent.Load(), "unsent")
+		if n := most.Load(); n != maxInFlight {
+			t.Error(n, "at once")
 		}
 	})
 }
@@ -474,16 +522,85 @@ func TestUnaskedAnswersEndTheConnection(t *testing.T) {
 	})
 }
 
+// gate is a carrier whose dialled connections can be made to wait, or fail,
+// before they write, and to take their time to read or be made.
+type gate struct {
+	*peertest.Network
+	mu     sync.Mutex
+	closed chan struct{} // nil: open
+	broken error
+	slow   map[string]time.Duration // dialling, by address
+	pause  time.Duration            // before each write
+}
+
+func (g *gate) shut() (open func()) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	ch := make(chan struct{})
+	g.closed = ch
+	return func() {
+		g.mu.Lock()
+		defer g.mu.Unlock()
+		g.closed = nil
+		close(ch)
+	}
+}
+
+func (g *gate) Dial(ctx context.Context, addr string) (net.Conn, error) {
+	if d := g.slow[addr]; d > 0 {
+		after(d)
+	}
+	conn, err := g.Network.Dial(ctx, addr)
+	if err != nil {
+		return nil, err
+	}
+	return &gatedConn{Conn: conn, gate: g}, nil
+}
+
+type gatedConn struct {
+	net.Conn
+	gate *gate
+}
+
+func (c *gatedConn) Write(b []byte) (int, error) {
+	c.gate.mu.Lock()
+	closed, broken, pause := c.gate.closed, c.gate.broken, c.gate.pause
+	c.gate.mu.Unlock()
+	if pause > 0 {
+		after(pause)
+	}
+	if closed != nil {
+		<-closed
+	}
+	if broken != nil {
+		return 0, broken
+	}
+	return c.Conn.Write(b)
+}
+
+// gated runs f in a bubble with two nodes; a dials through the gate. seen
+// counts what b handled.
+func gated(t *testing.T, f func(t *testing.T, r *rig, g *gate, a *Port, seen *atomic.Int64)) {
+	t.Helper()
+	bubbled(t, func(t *testing.T, r *rig) {
+		g := &gate{Network: r.carrier.(*peertest.Network)}
+		var seen atomic.Int64
+		a := r.start("a", func(cfg *Config) { cfg.Carrier, cfg.bodies = g, 1<<20 })
+		r.start("b", handledBy(func(_ context.Context, _ Peer, _ uint8, body []byte) ([]byte, error) {
+			seen.Add(1)
+			return body, nil
+		}))
+		wellFor(t, a, "b")
+		seen.Store(0)
+		f(t, r, g, a, &seen)
+	})
+}
+
 // Many small calls share writes: that is where their price comes from.
 func TestWritesAreShared(t *testing.T) {
-	bubbled(t, func(t *testing.T, r *rig) {
-		a := r.start("a")
-		r.start("b")
-		wellFor(t, a, "b")
-		a.mu.Lock()
-		l := a.routes["b"].caller.link
-		a.mu.Unlock()
-		before := l.raw.writes.Load()
+	gated(t, func(t *testing.T, r *rig, g *gate, a *Port, seen *atomic.Int64) {
+		l := a.way("b").link
+		open, before := g.shut(), l.raw.writes.Load()
 		var done sync.WaitGroup
 		for i := range 512 {
 			done.Go(func() {
@@ -492,9 +609,164 @@ func TestWritesAreShared(t *testing.T) {
 				}
 			})
 		}
+		synctest.Wait()
+		open()
 		done.Wait()
-		if n := l.raw.writes.Load() - before; n > 256 {
+		if n := l.raw.writes.Load() - before; n > 3 {
 			t.Error(n, "writes for 512 calls")
+		}
+	})
+}
+
+// way returns the connection to a node.
+func (p *Port) way(node string) *caller {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.routes[node].caller
+}
+
+// What waits behind a write is unsent, whether its caller's time ends or the
+// connection does; what is being written may have been done.
+func TestWhatWaitsBehindAWriteIsUnsent(t *testing.T) {
+	gated(t, func(t *testing.T, r *rig, g *gate, a *Port, seen *atomic.Int64) {
+		for name, end := range map[string]func(){
+			"the connection breaks": func() { a.breakAll() }, // what was not sent goes over the next one
+			"its time is over":      func() { after(time.Second) },
+		} {
+			open := g.shut()
+			var first, second, tooMuch error
+			var done sync.WaitGroup
+			ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+			done.Go(func() { _, first = a.Call(ctx, "b", 1, make([]byte, 100_000)) })
+			synctest.Wait()
+			done.Go(func() { _, second = a.Call(ctx, "b", 1, make([]byte, 1<<20)) })
+			synctest.Wait()
+			done.Go(func() { _, tooMuch = a.Call(ctx, "b", 1, []byte("x")) })
+			synctest.Wait()
+			if !errors.Is(tooMuch, errBacklog) || !errors.Is(tooMuch, ErrUnreachable) {
+				t.Errorf("%s: beyond the bound: %v", name, tooMuch)
+			}
+			end()
+			synctest.Wait()
+			open()
+			done.Wait()
+			if !errors.Is(first, cloakroom.ErrOutcomeUnknown) || errors.Is(first, cloakroom.ErrUnavailable) {
+				t.Errorf("%s: what was being written: %v", name, first)
+			}
+			if over := name == "its time is over"; errors.Is(second, ErrUnreachable) != over || (second != nil) != over {
+				t.Errorf("%s: what waited: %v", name, second)
+			}
+			synctest.Wait()
+			if n := seen.Swap(0); n != 1 { // of the two
+				t.Errorf("%s: %d calls were handled", name, n)
+			}
+			cancel()
+			wellFor(t, a, "b")
+			seen.Store(0)
+		}
+	})
+}
+
+// A write that fails says so at once to all who wait.
+func TestAFailedWriteEndsTheConnection(t *testing.T) {
+	gated(t, func(t *testing.T, r *rig, g *gate, a *Port, seen *atomic.Int64) {
+		g.broken = errors.New("no route to host")
+		from := time.Now()
+		if _, err := a.Call(t.Context(), "b", 1, nil); !errors.Is(err, cloakroom.ErrOutcomeUnknown) || !errors.Is(err, g.broken) {
+			t.Error(err)
+		}
+		if took := time.Since(from); took != 0 || seen.Load() != 0 {
+			t.Error("took", took, "and was handled", seen.Load(), "times")
+		}
+		g.broken = nil
+		wellFor(t, a, "b")
+	})
+}
+
+// A connection that was lost unnoticed costs a call nothing but time.
+func TestADeadConnectionIsReplaced(t *testing.T) {
+	gated(t, func(t *testing.T, r *rig, g *gate, a *Port, seen *atomic.Int64) {
+		a.mu.Lock()
+		dead := a.routes["b"]
+		a.mu.Unlock()
+		dead.caller.link.cut(errors.New("lost"))
+		a.mu.Lock()
+		a.routes["b"] = dead
+		a.mu.Unlock()
+		from := time.Now()
+		wellFor(t, a, "b")
+		if took := time.Since(from); took != 0 || seen.Load() != 1 {
+			t.Error("took", took, "and was handled", seen.Load(), "times")
+		}
+	})
+}
+
+// Whoever has no time left does not ask.
+func TestNoTimeLeftMeansNotSent(t *testing.T) {
+	gated(t, func(t *testing.T, r *rig, g *gate, a *Port, seen *atomic.Int64) {
+		ctx, cancel := context.WithCancel(t.Context())
+		cancel()
+		for range 200 {
+			if _, err := a.Call(ctx, "b", 1, nil); !errors.Is(err, ErrUnreachable) {
+				t.Fatal(err)
+			}
+		}
+		if n := seen.Load(); n != 0 {
+			t.Error(n, "calls were handled")
+		}
+	})
+}
+
+// A large message over a slow way is no stall: pieces of it arrive.
+func TestASlowWayIsNoStall(t *testing.T) {
+	gated(t, func(t *testing.T, r *rig, g *gate, a *Port, seen *atomic.Int64) {
+		g.pause = 20 * time.Millisecond
+		body := make([]byte, 8<<20) // 512 records
+		from := time.Now()
+		if got, err := a.Call(t.Context(), "b", 1, body); err != nil || len(got) != len(body) {
+			t.Error(len(got), err)
+		}
+		if took := time.Since(from); took < 10*time.Second {
+			t.Error("took", took, "only: the test proves nothing")
+		}
+	})
+}
+
+// A node that moves while it is dialled leaves no connection behind.
+func TestADialThatIsOvertakenIsDropped(t *testing.T) {
+	gated(t, func(t *testing.T, r *rig, g *gate, a *Port, seen *atomic.Int64) {
+		c := r.start("c")
+		_, life, _ := r.resolve("c")
+		g.slow = map[string]time.Duration{"c:1": time.Second}
+		var late error
+		var done sync.WaitGroup
+		done.Go(func() { _, late = a.Call(t.Context(), "c", 1, nil) })
+		synctest.Wait()
+		r.register("c", "c:other", life)
+		if _, err := a.Call(t.Context(), "c", 1, nil); !errors.Is(err, ErrUnreachable) {
+			t.Error(err)
+		}
+		done.Wait()
+		if !errors.Is(late, ErrUnreachable) {
+			t.Error(late)
+		}
+		after(time.Second)
+		if n := c.Stats().Connections; n != 0 {
+			t.Error(n, "connections")
+		}
+	})
+}
+
+// Who is refused while it still talks hears why.
+func TestAnAlertIsHeardByWhoStillWrites(t *testing.T) {
+	gated(t, func(t *testing.T, r *rig, g *gate, a *Port, seen *atomic.Int64) {
+		strange := newRig(t, r.carrier)
+		strange.start("s", func(cfg *Config) { cfg.Roots, cfg.Certificate = strange.ca.Roots(), r.ca.Node("s") })
+		_, life, _ := strange.resolve("s")
+		r.register("s", "s:1", life)
+		g.pause = 10 * time.Millisecond
+		if _, err := a.Call(t.Context(), "s", 1, nil); !errors.Is(err, ErrRefused) {
+			t.Error(err)
 		}
 	})
 }

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"net"
 	"sync"
 	"time"
@@ -141,16 +140,7 @@ type conn struct {
 	local, remote virtual
 }
 
-// Read reads. A connection that ends is over, goodbye or not: what travels
-// here says its own length.
-func (c *conn) Read(b []byte) (int, error) {
-	n, err := c.link.tls.Read(b)
-	if errors.Is(err, io.ErrUnexpectedEOF) {
-		err = io.EOF
-	}
-	return n, err
-}
-
+func (c *conn) Read(b []byte) (int, error)  { return c.link.tls.Read(b) }
 func (c *conn) Write(b []byte) (int, error) { return c.link.tls.Write(b) }
 
 func (c *conn) Close() error {
