@@ -178,7 +178,7 @@ func TestCloseWhileFollowersTakeNoEntries(t *testing.T) {
 // A follower closes at once, in the middle of whatever its leader sends.
 func TestCloseAFollowerUnderLoad(t *testing.T) {
 	g := newGroup(t, nil, "a", "b", "c")
-	stop := g.keepWriting(g.peers["a"], 500)
+	stop := g.keepWriting(g.peers["a"], 500, 0)
 	g.end(g.peers["b"])
 	delete(g.peers, "b")
 	stop()

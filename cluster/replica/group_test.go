@@ -21,6 +21,8 @@ type ledger struct {
 	fail  atomic.Bool
 	gate  atomic.Pointer[chan struct{}] // entries wait until it is closed
 	pad   int                           // bytes in a snapshot for each entry
+	views atomic.Int32                  // open
+	load  func()                        // called when a snapshot is read
 	mu    sync.Mutex
 	ids   []uint64
 	loads int // snapshots taken in
@@ -51,10 +53,14 @@ func (l *ledger) Apply(_ uint64, data []byte) (any, error) {
 func (l *ledger) Snapshot() (View, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return page{slices.Clone(l.ids), l.pad}, nil
+	l.views.Add(1)
+	return page{slices.Clone(l.ids), l.pad, &l.views}, nil
 }
 
 func (l *ledger) Restore(r io.Reader) error {
+	if l.load != nil {
+		l.load()
+	}
 	state, err := io.ReadAll(r)
 	if err != nil {
 		return err
@@ -79,8 +85,9 @@ func (l *ledger) all() []uint64 {
 
 // page is a view of a ledger.
 type page struct {
-	ids []uint64
-	pad int
+	ids  []uint64
+	pad  int
+	open *atomic.Int32
 }
 
 func (p page) WriteTo(w io.Writer) (int64, error) {
@@ -95,7 +102,7 @@ func (p page) WriteTo(w io.Writer) (int64, error) {
 	return n, nil
 }
 
-func (page) Release() {}
+func (p page) Release() { p.open.Add(-1) }
 
 // peer is one replica of a group under test.
 type peer struct {
@@ -336,6 +343,9 @@ func (g *group) kill(name string) {
 
 func (g *group) end(p *peer) {
 	p.Close()
+	if open := p.ledger.views.Load(); open != 0 {
+		g.t.Errorf("%s: %d views not released", p.name, open)
+	}
 	if mapped := p.mem.now(); mapped != 0 {
 		g.t.Errorf("%s: %d bytes of log memory not given back", p.name, mapped)
 	}

@@ -174,7 +174,7 @@ func TestCatchUpByLogWhileWritesRun(t *testing.T) {
 	for range 200 {
 		g.write(g.peers["a"], 200)
 	}
-	stop := g.keepWriting(g.peers["a"], 200)
+	stop := g.keepWriting(g.peers["a"], 200, 0)
 	d := g.start("d", nil)
 	g.add(d)
 	g.promote(d)
@@ -196,7 +196,7 @@ func TestCatchUpBySnapshotWhileWritesRun(t *testing.T) {
 	if a.Status().Compactions == 0 {
 		t.Fatal("the log was never compacted: the test shows nothing")
 	}
-	stop := g.keepWriting(a, 2000)
+	stop := g.keepWriting(a, 2000, time.Millisecond)
 	d := g.start("d", nil)
 	g.add(d)
 	g.promote(d)
@@ -210,8 +210,10 @@ func TestCatchUpBySnapshotWhileWritesRun(t *testing.T) {
 	}
 }
 
-// keepWriting writes at p until the returned func is called.
-func (g *group) keepWriting(p *peer, n int) (stop func()) {
+// keepWriting writes at p until the returned func is called, with a pause after
+// each entry. What is written while a follower takes a snapshot in has to fit
+// into half the log.
+func (g *group) keepWriting(p *peer, n int, pause time.Duration) (stop func()) {
 	var wg sync.WaitGroup
 	over := make(chan struct{})
 	wg.Go(func() {
@@ -219,7 +221,7 @@ func (g *group) keepWriting(p *peer, n int) (stop func()) {
 			select {
 			case <-over:
 				return
-			default:
+			case <-time.After(pause):
 			}
 			if err := p.AwaitRoom(context.Background()); err != nil {
 				g.t.Errorf("AwaitRoom: %v", err)

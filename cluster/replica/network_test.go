@@ -19,11 +19,12 @@ type network struct {
 	holds  map[[2]string]chan struct{} // from, to: bytes wait until it is closed
 	opened int
 	moved  map[[2]string]int // bytes, from, to
+	trips  map[[2]string]int // bytes from which on to hold
 }
 
 func newNetwork() *network {
 	return &network{ports: make(map[string]*port), conns: make(map[*line]bool), cuts: make(map[[2]string]bool),
-		holds: make(map[[2]string]chan struct{}), moved: make(map[[2]string]int)}
+		holds: make(map[[2]string]chan struct{}), moved: make(map[[2]string]int), trips: make(map[[2]string]int)}
 }
 
 // port is the Stream of one replica.
@@ -168,12 +169,7 @@ type line struct {
 func (l *line) Read(p []byte) (int, error) {
 	n, err := l.Conn.Read(p)
 	for {
-		l.net.mu.Lock()
-		gate := l.net.holds[[2]string{l.from, l.to}]
-		if gate == nil {
-			l.net.moved[[2]string{l.from, l.to}] += n
-		}
-		l.net.mu.Unlock()
+		gate := l.net.pass([2]string{l.from, l.to}, n)
 		if gate == nil || n == 0 {
 			return n, err
 		}
@@ -181,6 +177,22 @@ func (l *line) Read(p []byte) (int, error) {
 			return 0, err
 		}
 	}
+}
+
+// pass counts n bytes that pass, unless they have to wait for the gate it
+// returns.
+func (n *network) pass(way [2]string, bytes int) chan struct{} {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if limit, ok := n.trips[way]; ok && n.moved[way] >= limit {
+		delete(n.trips, way)
+		n.holds[way] = make(chan struct{})
+	}
+	if gate := n.holds[way]; gate != nil {
+		return gate
+	}
+	n.moved[way] += bytes
+	return nil
 }
 
 // await waits for a gate as long as the connection may be read.
@@ -226,4 +238,18 @@ func (l *line) Close() error {
 		l.net.mu.Unlock()
 	})
 	return l.Conn.Close()
+}
+
+// trip has the line hold once n more bytes have passed.
+func (n *network) trip(from, to string, bytes int) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.trips[[2]string{from, to}] = n.moved[[2]string{from, to}] + bytes
+}
+
+// held reports whether bytes are held back on the line.
+func (n *network) held(from, to string) bool {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.holds[[2]string{from, to}] != nil
 }

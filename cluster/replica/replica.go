@@ -134,15 +134,17 @@ type Replica struct {
 	compactions atomic.Uint64
 	reloading   sync.Mutex // raft's settings are read and written back
 
-	parkOnce  sync.Once
-	parked    atomic.Pointer[error]
-	closeOnce sync.Once
-	started   chan struct{} // closed when start has returned
-	haltOnce  sync.Once
-	halted    chan struct{} // stops keep, follow and watch
-	shutting  atomic.Bool
-	down      chan struct{}  // closed once raft is shut down
-	running   sync.WaitGroup // those three, and what waits for an answer of raft
+	parkOnce sync.Once
+	parked   atomic.Pointer[error]
+	haltOnce sync.Once
+	started  chan struct{} // closed when start has returned
+	halted   chan struct{} // closed by park and Close; stops keep, follow and watch
+	down     chan struct{} // closed once raft is shut down
+	gone     chan struct{} // closed at the end of Close
+	// Who comes second waits for the channel, not at a sync.Once: it takes
+	// time, and a bubble's clock must move on.
+	shutting, closing atomic.Bool
+	running           sync.WaitGroup // those three, and what waits for an answer of raft
 }
 
 // New starts a replica. A founder asks for its election at once; New does not
@@ -152,7 +154,7 @@ func New(cfg Config) (*Replica, error) {
 		return nil, err
 	}
 	r := &Replica{cfg: cfg, turn: make(chan struct{}, 1),
-		started: make(chan struct{}), halted: make(chan struct{}), down: make(chan struct{})}
+		started: make(chan struct{}), halted: make(chan struct{}), down: make(chan struct{}), gone: make(chan struct{})}
 	r.members = &roster{changed: r.changed.ring}
 	r.log = newMemLog(cfg.MapLog, cfg.UnmapLog, cfg.LogBudget)
 	r.fsm = &fsm{turn: newTurn(), machine: cfg.Machine, park: r.park, termAt: r.log.term, members: r.members}
@@ -239,16 +241,19 @@ func (r *Replica) elect() {
 // goroutine it started, and for a second for the entry in flight; if that one
 // does not come to its end by then it is answered with an unknown outcome.
 func (r *Replica) Close() error {
-	r.closeOnce.Do(func() {
-		r.halt()
-		r.changed.ring()
-		r.snapshot.ring()
-		r.shut()
-		r.running.Wait()
-		r.streams.serving.Wait()
-		r.snaps.close()
-		r.log.close()
-	})
+	if r.closing.Swap(true) {
+		<-r.gone
+		return nil
+	}
+	defer close(r.gone)
+	r.halt()
+	r.changed.ring()
+	r.snapshot.ring()
+	r.shut()
+	r.running.Wait()
+	r.streams.serving.Wait()
+	r.snaps.close()
+	r.log.close()
 	return nil
 }
 
@@ -257,7 +262,7 @@ func (r *Replica) Close() error {
 // reading a snapshot.
 func (r *Replica) shut() {
 	if r.shutting.Swap(true) {
-		<-r.down // not by a sync.Once: it takes time, and a bubble's clock must move on
+		<-r.down
 		return
 	}
 	defer close(r.down)

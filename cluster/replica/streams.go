@@ -39,13 +39,14 @@ type streams struct {
 	cuts     atomic.Uint64  // connections cut because somebody waited in vain
 
 	mu    sync.Mutex
-	off   bool // cut off for good
+	off   bool          // cut off for good
+	ended chan struct{} // closed then
 	wires map[*wire]struct{}
 }
 
 func newStreams(self string, below Stream) *streams {
 	s := &streams{self: self, below: below, accepted: make(chan net.Conn),
-		closed: make(chan struct{}), wires: make(map[*wire]struct{})}
+		closed: make(chan struct{}), ended: make(chan struct{}), wires: make(map[*wire]struct{})}
 	if below != nil {
 		s.serving.Go(s.listen) // stopped by Close
 	}
@@ -201,7 +202,10 @@ func (s *streams) cutTo(addr raft.ServerAddress) {
 // cut closes every connection, and lets no new one happen.
 func (s *streams) cut() {
 	s.mu.Lock()
-	s.off = true
+	if !s.off {
+		s.off = true
+		close(s.ended)
+	}
 	s.mu.Unlock()
 	s.cutAll(func(*wire) bool { return true })
 }

@@ -1,6 +1,7 @@
 package replica
 
 import (
+	"io"
 	"sync"
 	"time"
 
@@ -21,6 +22,9 @@ const (
 	// laneWait is how long entries and heartbeats for one peer wait for each
 	// other instead of taking a second connection.
 	laneWait = 100 * time.Millisecond
+	// restAfter is the least time between two snapshots for one peer: one that
+	// rejects all that follows would be sent the whole state without a pause.
+	restAfter = 50 * time.Millisecond
 )
 
 // transport is raft's own, over streams.
@@ -31,10 +35,12 @@ type transport struct {
 
 	mu    sync.Mutex
 	lanes map[raft.ServerAddress]chan struct{} // hold a token while the one connection is in use
+	rests map[raft.ServerAddress]*time.Timer   // run out when the next snapshot may go there
 }
 
 func newTransport(streams *streams, logger hclog.Logger, hazards Hazards) *transport {
-	return &transport{streams: streams, hazards: hazards, lanes: make(map[raft.ServerAddress]chan struct{}),
+	return &transport{streams: streams, hazards: hazards,
+		lanes: make(map[raft.ServerAddress]chan struct{}), rests: make(map[raft.ServerAddress]*time.Timer),
 		NetworkTransport: raft.NewNetworkTransportWithConfig(&raft.NetworkTransportConfig{
 			Stream: streams, MaxPool: pooled, Timeout: answerTimeout, Logger: logger,
 			// No pipeline: with one entry in flight there is nothing to
@@ -85,6 +91,28 @@ func (t *transport) lane(at raft.ServerAddress) chan struct{} {
 		t.lanes[at] = lane
 	}
 	return lane
+}
+
+// InstallSnapshot waits until the last snapshot for that peer is restAfter ago.
+func (t *transport) InstallSnapshot(id raft.ServerID, at raft.ServerAddress,
+	req *raft.InstallSnapshotRequest, resp *raft.InstallSnapshotResponse, state io.Reader) error {
+	t.mu.Lock()
+	rest := t.rests[at]
+	delete(t.rests, at)
+	t.mu.Unlock()
+	if rest != nil {
+		select {
+		case <-rest.C:
+		case <-t.streams.ended:
+			return errCutOff
+		}
+	}
+	defer func() {
+		t.mu.Lock()
+		defer t.mu.Unlock()
+		t.rests[at] = time.NewTimer(restAfter)
+	}()
+	return t.NetworkTransport.InstallSnapshot(id, at, req, resp, state)
 }
 
 // RequestVote asks without a name, so that the other does not look it up in
