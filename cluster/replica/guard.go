@@ -75,9 +75,13 @@ func (s *guardedLog) GetLog(index uint64, log *raft.Log) error {
 func (s *guardedLog) StoreLog(log *raft.Log) error { return s.StoreLogs([]*raft.Log{log}) }
 
 func (s *guardedLog) StoreLogs(logs []*raft.Log) error {
-	err := s.try("store logs", func() error { return s.store.StoreLogs(logs) })
+	found, err := configurationsIn(logs)
+	if err != nil {
+		return err // the sender's fault, no reason to park
+	}
+	err = s.try("store logs", func() error { return s.store.StoreLogs(logs) })
 	if err == nil {
-		s.members.stored(logs)
+		s.members.stored(found)
 		s.torn.stored.Add(1)
 	}
 	return err

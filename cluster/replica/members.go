@@ -38,18 +38,29 @@ type knownMembers struct {
 // log is not committed, so two would do.
 const keptConfigurations = 4
 
-// stored notes the configurations among entries that are in the log now.
-func (r *roster) stored(logs []*raft.Log) {
+// configurationsIn decodes the configurations among entries on their way into
+// the log. raft panics on one it can't read, and they come from other nodes.
+func configurationsIn(logs []*raft.Log) (found []knownMembers, err error) {
+	defer func() {
+		if recover() != nil {
+			err = fmt.Errorf("store logs: configuration: %w", cloakroom.ErrMalformed)
+		}
+	}()
 	for _, log := range logs {
 		if log.Type == raft.LogConfiguration {
-			r.add(log.Index, raft.DecodeConfiguration(log.Data))
+			found = append(found, knownMembers{log.Index, membersOf(raft.DecodeConfiguration(log.Data))})
 		}
 	}
+	return found, nil
 }
 
-func (r *roster) add(index uint64, config raft.Configuration) {
+// stored notes configurations that are in the log now.
+func (r *roster) stored(found []knownMembers) {
+	if len(found) == 0 {
+		return
+	}
 	r.mu.Lock()
-	r.known = append(r.known, knownMembers{index, membersOf(config)})
+	r.known = append(r.known, found...)
 	if over := len(r.known) - keptConfigurations; over > 0 {
 		r.known = slices.Delete(r.known, 0, over)
 	}
@@ -80,11 +91,18 @@ func (r *roster) committed(index uint64) {
 	r.changed()
 }
 
-// installed replaces everything by what a snapshot says.
+// installed puts what a snapshot says in the place of all up to its index. raft
+// may have stored entries behind it already: it goes on before this is called.
+// What an abandoned log held there it deletes, which truncated sees.
 func (r *roster) installed(meta *raft.SnapshotMeta) {
 	r.mu.Lock()
-	r.known = append(r.known[:0], knownMembers{meta.ConfigurationIndex, membersOf(meta.Configuration)})
-	r.sure = meta.Index
+	newer := slices.IndexFunc(r.known, func(k knownMembers) bool { return k.index > meta.Index })
+	if newer < 0 {
+		newer = len(r.known)
+	}
+	base := knownMembers{meta.ConfigurationIndex, membersOf(meta.Configuration)}
+	r.known = slices.Replace(r.known, 0, newer, base)
+	r.sure = max(r.sure, meta.Index)
 	r.mu.Unlock()
 	r.changed()
 }

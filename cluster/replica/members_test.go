@@ -3,6 +3,7 @@ package replica
 import (
 	"context"
 	"errors"
+	"net"
 	"slices"
 	"strings"
 	"sync"
@@ -318,10 +319,17 @@ func TestRosterForgetsWhatIsTruncated(t *testing.T) {
 			t.Errorf("latest: got %v at %d, want %s at %d", got, at, names, index)
 		}
 	}
+	add := func(index uint64, config raft.Configuration) {
+		found, err := configurationsIn([]*raft.Log{{Index: index, Type: raft.LogConfiguration, Data: raft.EncodeConfiguration(config)}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.stored(found)
+	}
 	want(0, "")
-	r.add(1, config("a"))
+	add(1, config("a"))
 	r.committed(1)
-	r.add(7, config("a", "b"))
+	add(7, config("a", "b"))
 	want(7, "a b")
 	r.truncated(8)
 	want(7, "a b")
@@ -332,8 +340,11 @@ func TestRosterForgetsWhatIsTruncated(t *testing.T) {
 	r.installed(&raft.SnapshotMeta{Index: 90, Configuration: config("a", "c"), ConfigurationIndex: 40})
 	r.truncated(1)
 	want(40, "a c")
+	add(91, config("a", "d")) // stored behind a snapshot before that is noted
+	r.installed(&raft.SnapshotMeta{Index: 90, Configuration: config("a", "c"), ConfigurationIndex: 40})
+	want(91, "a d")
 	for i := range uint64(20) {
-		r.add(100+i, config("a", "c"))
+		add(100+i, config("a", "c"))
 	}
 	if len(r.known) > keptConfigurations {
 		t.Errorf("%d configurations kept", len(r.known))
@@ -342,3 +353,60 @@ func TestRosterForgetsWhatIsTruncated(t *testing.T) {
 		t.Error("nobody was told")
 	}
 }
+
+// raft panics on a configuration it can't read; a peer that sends one must not
+// take the process down, nor park the replica.
+func TestABrokenConfigurationIsRefused(t *testing.T) {
+	s := &guardedLog{guard: &guard{park: func(err error) { t.Errorf("parked: %v", err) }}, store: raft.NewInmemStore(),
+		members: &roster{changed: func() { t.Error("members changed") }}}
+	for _, data := range []string{"", "\xc1", "\x81\xa7Servers\xdd\xff\xff\xff\xff"} {
+		err := s.StoreLogs([]*raft.Log{{Index: 1, Term: 1, Type: raft.LogConfiguration, Data: []byte(data)}})
+		if !errors.Is(err, cloakroom.ErrMalformed) {
+			t.Errorf("configuration %x: got %v, want %v", data, err, cloakroom.ErrMalformed)
+		}
+	}
+	if last, _ := s.store.LastIndex(); last != 0 {
+		t.Errorf("stored up to %d", last)
+	}
+}
+
+// A request without end is cut before raft has all of it on the heap; a
+// snapshot may be as long as it likes, and an answer begins the count anew.
+func TestALongRequestIsCut(t *testing.T) {
+	read := func(kind byte, answers bool) (passed uint64, err error) {
+		w := &wire{Conn: endless{kind}, streams: &streams{}}
+		p := make([]byte, 1<<20)
+		for passed < 2*maxRequest {
+			n, err := w.Read(p)
+			if err != nil {
+				return passed, err
+			}
+			passed += uint64(n)
+			if answers {
+				w.begun = false
+			}
+		}
+		return passed, nil
+	}
+	if passed, err := read(0, false); !errors.Is(err, errLongRequest) || passed > maxRequest {
+		t.Errorf("a long request: %d bytes and %v, want at most %d and %v", passed, err, uint64(maxRequest), errLongRequest)
+	}
+	if _, err := read(snapshotRequest, false); err != nil {
+		t.Errorf("a snapshot: %v", err)
+	}
+	if _, err := read(0, true); err != nil {
+		t.Errorf("requests with answers: %v", err)
+	}
+}
+
+// endless is a connection that never runs dry.
+type endless struct{ kind byte }
+
+func (e endless) Read(p []byte) (int, error)     { p[0] = e.kind; return len(p), nil }
+func (endless) Write(p []byte) (int, error)      { return len(p), nil }
+func (endless) Close() error                     { return nil }
+func (endless) LocalAddr() net.Addr              { return virtual("here") }
+func (endless) RemoteAddr() net.Addr             { return virtual("there") }
+func (endless) SetDeadline(time.Time) error      { return nil }
+func (endless) SetReadDeadline(time.Time) error  { return nil }
+func (endless) SetWriteDeadline(time.Time) error { return nil }

@@ -1,9 +1,12 @@
 package replica
 
 import (
+	"errors"
 	"net"
 	"sync"
 	"sync/atomic"
+
+	"cloakroom"
 )
 
 const (
@@ -13,7 +16,16 @@ const (
 	// stride is how much is written at once, so that progress on a slow line
 	// can be seen.
 	stride = 64 << 10
+	// maxRequest bounds what comes in before an answer goes out, snapshots
+	// apart: raft reads a request onto the heap whole. Two full ones may be on
+	// their way, of MaxAppendEntries entries each.
+	maxRequest = 2 * 64 * (cloakroom.MaxEntryBytes + cloakroom.MaxEntryBytes/2)
+	// snapshotRequest is the first byte of a request to install a snapshot
+	// (raft's net_transport.go, v1.8.0).
+	snapshotRequest = 2
 )
+
+var errLongRequest = errors.New("request is too long")
 
 // wire is one open connection of a replica.
 //
@@ -25,7 +37,11 @@ type wire struct {
 	net.Conn
 	streams *streams
 	to      string // virtual address dialled; "" if accepted
-	begun   bool   // accepted: bytes of a request came in since the last answer; its handler's alone
+
+	// Accepted, and its handler's alone:
+	begun  bool   // bytes of a request came in since the last answer
+	kind   byte   // the first of them
+	length uint64 // how many
 
 	ops     atomic.Uint64 // odd while something is under way that must not stall
 	moved   atomic.Uint64 // bytes, both ways
@@ -48,7 +64,13 @@ func (w *wire) Read(p []byte) (int, error) {
 	n, err := w.Conn.Read(p)
 	w.moved.Add(uint64(n))
 	if n > 0 && w.to == "" {
-		w.begun = true
+		if !w.begun {
+			w.begun, w.kind, w.length = true, p[0], 0
+		}
+		if w.length += uint64(n); w.length > maxRequest && w.kind != snapshotRequest {
+			w.cut()
+			return 0, errLongRequest
+		}
 	}
 	return n, err
 }
