@@ -62,9 +62,9 @@ func (s *server) read() error {
 			return err
 		}
 		if f.kind == ping {
-			s.out.mu.Lock()
-			s.out.add(frame{kind: pong}, nil)
-			s.out.flush(false, false) // unlocks
+			if err := s.pong(); err != nil {
+				return err
+			}
 			continue
 		}
 		if err := s.await(f.size); err != nil {
@@ -81,6 +81,18 @@ func (s *server) read() error {
 			s.dispatch(w)
 		}
 	}
+}
+
+// pong answers a ping, unless the peer reads no answers.
+func (s *server) pong() error {
+	s.out.mu.Lock()
+	if s.out.queued > s.link.port.cfg.backlog {
+		s.out.mu.Unlock()
+		return errNotRead
+	}
+	s.out.add(frame{kind: pong}, nil)
+	s.out.flush(false, false) // unlocks
+	return nil
 }
 
 // await waits until there is room for one more call, and takes it.
