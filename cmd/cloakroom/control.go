@@ -90,11 +90,14 @@ func checkFolder(folder string) error {
 
 // listenControl opens the socket at path, with mode 0600 from its first moment
 // on: it is made in a folder of its own and then moved. What a dev process that
-// is gone left behind is replaced.
+// is gone left behind is replaced, nothing else.
 func listenControl(path string) (net.Listener, error) {
 	if conn, err := net.Dial("unix", path); err == nil {
 		conn.Close() //nolint:errcheck // nothing was said
 		return nil, fmt.Errorf("%s is in use by another dev process", path)
+	}
+	if info, err := os.Lstat(path); err == nil && info.Mode().Type() != os.ModeSocket {
+		return nil, fmt.Errorf("%s is there and no socket", path)
 	}
 	folder, err := os.MkdirTemp(filepath.Dir(path), ".cloakroom-")
 	if err != nil {

@@ -146,3 +146,18 @@ func TestAStrangersFolderIsNotUsed(t *testing.T) {
 func matches(pattern, text string) bool {
 	return strings.Contains(strings.Join(strings.Fields(text), " "), strings.ReplaceAll(pattern, " +", " "))
 }
+
+// What stands at the path and is no socket stays as it was.
+func TestControlSparesFiles(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "precious")
+	if err := os.WriteFile(path, []byte("keep me"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if l, err := listenControl(path); err == nil {
+		l.Close()
+		t.Error("a file was replaced by the socket")
+	}
+	if text, err := os.ReadFile(path); err != nil || string(text) != "keep me" {
+		t.Errorf("the file holds %q, %v", text, err)
+	}
+}
