@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net"
 	"sync"
+	"time"
 
 	"cloakroom"
 )
@@ -191,6 +192,14 @@ func (c *caller) queue(ctx context.Context) error {
 	}
 }
 
+// millis returns how long a caller will wait, for the other side: a number of
+// milliseconds, since clocks differ, up to a tick too large.
+func (p *Port) millis(ctx context.Context) uint32 {
+	at, _ := ctx.Deadline() // bounded saw to it that there is one
+	left := at.Sub(*p.ticked.Load()).Milliseconds()
+	return uint32(min(max(left, 1), int64(MaxCall/time.Millisecond)))
+}
+
 // late is the error of a call whose time was over before anything was sent.
 func late(ctx context.Context) error {
 	return fmt.Errorf("%w: %w", ErrUnreachable, context.Cause(ctx))
@@ -206,7 +215,7 @@ func (c *caller) lost(sent bool) error {
 
 // ask sends a question, or has it sent.
 func (c *caller) ask(ctx context.Context, method uint8, body []byte) (*call, error) {
-	f := frame{kind: request, detail: method, millis: c.link.port.cfg.millis(ctx)}
+	f := frame{kind: request, detail: method, millis: c.link.port.millis(ctx)}
 	q := c.free.Get().(*call)
 	q.weight = overhead + frameHead + len(body)
 	c.out.mu.Lock()

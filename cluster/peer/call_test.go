@@ -28,7 +28,7 @@ func TestCallsTellWhoAsks(t *testing.T) {
 		a := r.start("a")
 		b := r.start("b", handledBy(func(ctx context.Context, from Peer, method uint8, body []byte) ([]byte, error) {
 			at, ok := ctx.Deadline()
-			return fmt.Appendf(nil, "%s %s %v %d %s %v", from.Node, from.Life[28:], from.Admitted, method, body, ok && time.Until(at) <= time.Second), nil
+			return fmt.Appendf(nil, "%s %s %v %d %s %v", from.Node, from.Life[28:], from.Admitted, method, body, ok && time.Until(at) <= 1500*time.Millisecond), nil
 		}), func(cfg *Config) { cfg.Guests = []uint8{7} })
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 		defer cancel()

@@ -34,10 +34,7 @@ type Config struct {
 	Advertise string           // what others dial; default: what Listen came to
 	Carrier   Carrier          // default: TCP
 	Now       func() time.Time // wall clock, for certificates
-	// Clock is what the deadlines of contexts go by, time.Now outside tests.
-	// Default: Now.
-	Clock  func() time.Time
-	Logger *slog.Logger // default: none
+	Logger    *slog.Logger     // default: none
 
 	// Resolve says where a registered node is and which life of it is
 	// registered. It is asked at every Call, so it must be quick.
@@ -73,9 +70,6 @@ const (
 func (c *Config) check() error {
 	if c.Carrier == nil {
 		c.Carrier = TCP()
-	}
-	if c.Clock == nil {
-		c.Clock = c.Now
 	}
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)
@@ -127,21 +121,6 @@ func (c *Config) checkCertificate() error {
 		err = fmt.Errorf("certificate: names node %q, this is %q", node, c.Node)
 	}
 	return err
-}
-
-// millis returns how long a caller will wait, for the other side: a number of
-// milliseconds, since clocks differ, and MaxCall if there is no telling.
-func (c *Config) millis(ctx context.Context) uint32 {
-	const most = uint32(MaxCall / time.Millisecond)
-	at, ok := ctx.Deadline()
-	if !ok {
-		return most
-	}
-	left := (at.Sub(c.Clock()) + time.Millisecond - 1).Milliseconds()
-	if left < 1 || left > int64(most) {
-		return most // it is not over yet, so the clocks differ
-	}
-	return uint32(left)
 }
 
 func checkLife(life string) error {

@@ -379,7 +379,6 @@ func TestNowDecidesAboutCertificates(t *testing.T) {
 		yearAhead := func(cfg *Config) {
 			month(cfg)
 			cfg.Now = func() time.Time { return time.Now().Add(365 * 24 * time.Hour) }
-			cfg.Clock = time.Now
 		}
 		a := r.start("a", month)
 		r.start("b", month)

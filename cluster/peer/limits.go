@@ -35,7 +35,7 @@ const (
 	maxQueued = 64
 	// maxIdleWorkers is the most goroutines of a connection that wait for
 	// another call.
-	maxIdleWorkers = 64
+	maxIdleWorkers = 256
 	// readBuffer is what a connection reads ahead, in bytes.
 	readBuffer = 16 << 10
 	// dialPause is for how long a failed dial answers for those that come next.

@@ -16,6 +16,7 @@ import (
 	"net"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"cloakroom"
 )
@@ -47,9 +48,9 @@ type Port struct {
 	shaking []*link            // accepted and in their handshake, oldest first
 	routes  map[string]*route  // by node
 	streams map[string]*Stream // by replica
+	seats   uint64             // accepted connections that were admitted so far
 
-	seats uint64 // accepted connections that were admitted so far
-
+	ticked       atomic.Pointer[time.Time] // when the watch last looked, by the clock that timers go by
 	made, served atomic.Uint64
 	refused      refusalCounts
 	complaints   complaints
@@ -75,6 +76,8 @@ func Open(cfg Config) (*Port, error) {
 	p.server, p.client = cfg.tls()
 	p.bodies.New = func() any { return new([]byte) }
 	p.ctx, p.cancel = context.WithCancel(context.Background())
+	now := <-time.NewTimer(0).C
+	p.ticked.Store(&now)
 	p.running.Go(p.accept) // ends when stop closes the listener
 	p.running.Go(p.watch)  // ends with p.ctx
 	return p, nil

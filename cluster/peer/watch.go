@@ -6,13 +6,15 @@ import (
 )
 
 // watch looks at the connections that carry calls, a few times within
-// Config.Stall, until the port is closed. It counts ticks and reads no clock.
+// Config.Stall, until the port is closed. It counts ticks and reads no clock,
+// but the ticks tell the time, and deadlines need no better.
 func (p *Port) watch() {
 	ticker := time.NewTicker(p.cfg.Stall / ticks)
 	defer ticker.Stop()
 	for {
 		select {
-		case <-ticker.C:
+		case now := <-ticker.C:
+			p.ticked.Store(&now)
 			p.look()
 		case <-p.ctx.Done():
 			return
