@@ -48,6 +48,7 @@ type GroupStatus struct {
 // MemberStatus is one replica of a group.
 type MemberStatus struct {
 	Node  string
+	Life  string                 // of the node, when it took the replica
 	State directory.ReplicaState // what the directory says
 	Alive bool                   // its node was heard lately
 }
@@ -60,6 +61,9 @@ type ShardStatus struct {
 	Erased     int // marks of erased subjects
 	Records    int // subject records, marks and field records
 }
+
+// Life returns what tells this start of the node from all others.
+func (c *Cluster) Life() string { return c.life }
 
 // Status returns where every group stands.
 func (c *Cluster) Status() Status {
@@ -103,7 +107,7 @@ func (c *Cluster) groupStatus(g *group) (s GroupStatus, ready bool) {
 		r := &info.Replicas[i]
 		node, _ := view.Node(r.Node)
 		alive := node.Life == r.Life && c.there(&node)
-		s.Members = append(s.Members, MemberStatus{Node: r.Node, State: r.State, Alive: alive})
+		s.Members = append(s.Members, MemberStatus{Node: r.Node, Life: r.Life, State: r.State, Alive: alive})
 		if r.Node == c.cfg.Node && r.State != directory.Leaving {
 			here = true
 		}

@@ -10,25 +10,29 @@ import (
 // Health is what whoever runs several nodes needs to know of one to end and
 // begin them safely.
 type Health struct {
-	Ready  bool // the node answers
+	Ready  bool   // the node answers
+	Life   string // new at every start
 	Groups []GroupHealth
 }
 
 // GroupHealth is one Raft group as this node sees it.
 type GroupHealth struct {
-	Name      string   // "directory", "shard 3"
-	Leads     bool     // by this node
-	Settled   bool     // it has a leader, and a voter on as many nodes as it should
-	Tolerates int      // further nodes it can lose
-	Quorum    int      // voters it needs
-	Voters    []string // nodes that hold a voter and were heard lately
+	Name      string  // "directory", "shard 3"
+	Leads     bool    // by this node
+	Settled   bool    // it has a leader, and a voter on as many nodes as it should
+	Tolerates int     // further nodes it can lose
+	Quorum    int     // voters it needs
+	Voters    []Voter // all of them, heard lately or not
 }
+
+// Voter is a node that holds a voter, in the life in which it holds it.
+type Voter struct{ Node, Life string }
 
 // Health returns how the node and its groups are.
 func (n *Node) Health() Health {
 	all, view := n.cluster.Status(), n.cluster.Directory()
 	want := min(view.Settings.Replication, len(view.Nodes))
-	h := Health{Ready: n.ready.Load() && all.Ready}
+	h := Health{Ready: n.ready.Load() && all.Ready, Life: all.Life}
 	h.Groups = append(h.Groups, groupHealth("directory", &all.Directory, want))
 	for i := range all.Shards {
 		h.Groups = append(h.Groups, groupHealth(fmt.Sprintf("shard %d", i), &all.Shards[i].GroupStatus, want))
@@ -45,9 +49,7 @@ func groupHealth(name string, s *cluster.GroupStatus, want int) GroupHealth {
 			leaving++
 		case directory.Voter:
 			voters++
-			if m.Alive {
-				g.Voters = append(g.Voters, m.Node)
-			}
+			g.Voters = append(g.Voters, Voter{m.Node, m.Life})
 		}
 	}
 	g.Quorum = (voters+leaving)/2 + 1 // one that leaves counts until it is gone

@@ -194,6 +194,11 @@ func TestWithoutAMajority(t *testing.T) {
 		return write.problem() != "/problems/outcome-unknown" // what was on its way to the dead
 	})
 	write.want(t, 503, "unavailable")
+	for _, g := range last.node.Health().Groups {
+		if len(g.Voters) != 3 || g.Quorum != 2 {
+			t.Errorf("%s: voters %v, quorum %d: who is not heard was left out", g.Name, g.Voters, g.Quorum)
+		}
+	}
 	resolve := last.call("POST", "/v1/resolve", `{"ids":["`+d.ID+`"],"fields":["email"]}`).want(t, 503, "unavailable")
 	if resolve.header.Get("Retry-After") == "" {
 		t.Error("no Retry-After")
@@ -226,10 +231,10 @@ func TestSomeShardsCannotAnswer(t *testing.T) {
 	settle(t, nodes)
 	held := map[string]int{} // shards, by pairs of nodes
 	for _, g := range nodes[0].node.Health().Groups[1:] {
-		slices.Sort(g.Voters)
+		slices.SortFunc(g.Voters, func(a, b node.Voter) int { return strings.Compare(a.Node, b.Node) })
 		for i, a := range g.Voters {
 			for _, b := range g.Voters[i+1:] {
-				held[a+b]++
+				held[a.Node+b.Node]++
 			}
 		}
 	}

@@ -37,6 +37,12 @@ func (n *Node) network(id directory.ID) (*cluster.Network, error) {
 	return conf, nil
 }
 
+// Name returns the name of the node, the same in all its lives.
+func (n *Node) Name() string { return n.cfg.Name }
+
+// Life returns 32 hexadecimal digits, new at every start.
+func (n *Node) Life() string { return n.cluster.Life() }
+
 // ClusterAddr returns where other nodes reach this one, "" if it is alone.
 func (n *Node) ClusterAddr() string {
 	info, _ := n.cluster.Directory().Node(n.cfg.Name)

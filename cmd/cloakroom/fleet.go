@@ -281,33 +281,46 @@ func (f *fleet) kill(number int, force bool) error {
 }
 
 // atRisk names the groups that would lose their majority with the node of s,
-// and with nil those that have lost it. Who is alive the fleet knows better than
-// its nodes, who notice a death only after a while.
+// and with nil those that have lost it. Who is alive the fleet knows, by name
+// and life; what its nodes have heard of each other is seconds late.
 func (f *fleet) atRisk(s *seat) (groups []string) {
-	others := map[string]bool{}
-	var witness *node.Node
+	var nodes []*node.Node
 	f.mu.Lock()
 	for _, o := range f.seats {
 		if o.state == alive {
-			others[o.name], witness = true, o.node
+			nodes = append(nodes, o.node)
 		}
 	}
 	f.mu.Unlock()
-	if witness == nil {
+	if len(nodes) == 0 {
 		return []string{"the cluster"}
 	}
-	for _, g := range witness.Health().Groups {
+	var without node.Voter
+	if s != nil {
+		without = node.Voter{Node: s.name, Life: s.node.Life()}
+	}
+	living := map[node.Voter]bool{}
+	for _, n := range nodes {
+		living[node.Voter{Node: n.Name(), Life: n.Life()}] = true
+	}
+	return losing(nodes[0].Health().Groups, living, without)
+}
+
+// losing names the groups of which too few voters are among the living. With
+// without, only those are named that would feel its death.
+func losing(groups []node.GroupHealth, living map[node.Voter]bool, without node.Voter) (names []string) {
+	for _, g := range groups {
 		left := 0
-		for _, name := range g.Voters {
-			if others[name] {
+		for _, v := range g.Voters {
+			if living[v] && v != without {
 				left++
 			}
 		}
-		if left < g.Quorum && (s == nil || slices.Contains(g.Voters, s.name)) {
-			groups = append(groups, g.Name)
+		if left < g.Quorum && (without == node.Voter{} || slices.Contains(g.Voters, without)) {
+			names = append(names, g.Name)
 		}
 	}
-	return groups
+	return names
 }
 
 func some(groups []string) string {
