@@ -67,10 +67,11 @@ func (b *Bench) depositUntil(ctx context.Context, n *node, shard cloakroom.Shard
 	c := []command.Command{{Kind: command.Put, SchemaEpoch: 1, Fields: []command.Field{{Record: make([]byte, b.cfg.RecordBytes)}}}}
 	draw(&c[0])
 	for {
-		_, _, err := n.cluster.Propose(ctx, shard, c)
+		err := n.deposit(ctx, shard, c)
 		if err == nil {
 			return nil
 		}
+		draw(&c[0]) // or it could be there already
 		if !errors.Is(err, cloakroom.ErrOutcomeUnknown) || ctx.Err() != nil {
 			return fmt.Errorf("replicas: deposit after a death: %w", err)
 		}

@@ -230,7 +230,7 @@ func (b *Bench) run(ctx context.Context, where Spread, d time.Duration) (float64
 			cmd := []command.Command{{Kind: command.Put, SchemaEpoch: 1, Fields: []command.Field{{Record: make([]byte, b.cfg.RecordBytes)}}}}
 			for i := c; !over.Load(); i++ {
 				draw(&cmd[0])
-				if _, _, err := n.cluster.Propose(ctx, cloakroom.ShardID(i%b.cfg.Shards), cmd); err != nil {
+				if err := n.deposit(ctx, cloakroom.ShardID(i%b.cfg.Shards), cmd); err != nil {
 					fault.Store(&err)
 					return
 				}
@@ -243,6 +243,15 @@ func (b *Bench) run(ctx context.Context, where Spread, d time.Duration) (float64
 		return 0, fmt.Errorf("replicas: deposit: %w", *err)
 	}
 	return float64(done.Load()) / time.Since(start).Seconds(), nil
+}
+
+// deposit proposes one new subject; only one that was created counts.
+func (n *node) deposit(ctx context.Context, shard cloakroom.ShardID, cmd []command.Command) error {
+	results, _, err := n.cluster.Propose(ctx, shard, cmd)
+	if err == nil && (len(results) != 1 || results[0].Code != command.Created) {
+		err = fmt.Errorf("the shard answered %v", results)
+	}
+	return err
 }
 
 // draw gives a deposit a subject of its own.
