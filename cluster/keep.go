@@ -33,8 +33,6 @@ func (k *keeping) keep(ctx context.Context) time.Duration {
 	m := g.member.Load()
 	want, listed := c.wanted(g, m)
 	switch {
-	case m == nil && want == nil && g.id == directory.DirectoryGroup:
-		return k.rejoin(ctx) // without a replica no view would ever name another
 	case m == nil && want == nil:
 		return whenever
 	case m == nil:
@@ -66,16 +64,15 @@ func (k *keeping) review() {
 }
 
 // wanted returns the replica of g that this life of the node should have, nil
-// if none, and whether the directory lists m in any state. A replica that ran
-// here before m is not wanted any more: the view is old, as it is while a
-// replica of the directory that this node drew itself has yet to be listed.
+// if none, and whether the directory lists m in any state.
 func (c *Cluster) wanted(g *group, m *member) (want *directory.ReplicaInfo, listed bool) {
 	info, _ := c.Directory().Group(g.id)
 	for i := range info.Replicas {
 		r := &info.Replicas[i]
-		mine := m != nil && r.ID == m.self.ID
-		listed = listed || mine
-		if r.Node == c.cfg.Node && r.Life == c.life && r.State != directory.Leaving && (mine || !c.isSpent(r.ID)) {
+		if m != nil && r.ID == m.self.ID {
+			listed = true
+		}
+		if r.Node == c.cfg.Node && r.Life == c.life && r.State != directory.Leaving {
 			want = r
 		}
 	}

@@ -161,7 +161,7 @@ func (r *reading) here(ctx context.Context, set partSet) {
 	for i := range set.each {
 		// A replica parked meanwhile may have stopped half way through an entry.
 		if !r.shards[i].still(r.members[i], r.terms[i]) {
-			clear(r.parts[i].Spans)
+			clear(r.parts[i].Spans[r.done[i]:]) // what another node answered stays
 			set &^= 1 << i
 		}
 	}
