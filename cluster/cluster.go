@@ -294,7 +294,7 @@ func (c *Cluster) end(crash bool) error {
 	}
 	if crash {
 		for _, s := range shards {
-			s.refuse(errClosing)
+			s.queue.refuse(errClosing)
 		}
 	}
 	drain(shards)

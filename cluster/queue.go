@@ -121,6 +121,7 @@ type queue struct {
 	waiting []*proposal
 	bytes   int // of items not yet taken
 	closed  bool
+	refusal error // if set, the writer answers everything with it
 }
 
 func newQueue(limit int) *queue {
@@ -239,6 +240,23 @@ func (q *queue) close() {
 	defer q.mu.Unlock()
 	q.closed = true
 	q.rouse()
+}
+
+// refuse lets nobody in any more and has the writer answer everybody who waits
+// with err. Nobody else may: a proposal may be in flight in part.
+func (q *queue) refuse(err error) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.closed, q.refusal = true, err
+	q.rouse()
+}
+
+// refused returns what the writer is to answer everything with, nil if it is
+// to go on.
+func (q *queue) refused() error {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return q.refusal
 }
 
 // size returns the bytes that wait.

@@ -16,6 +16,10 @@ func (s *shard) write() {
 	var batch, sealed []byte
 	var parts []part
 	for s.queue.await() {
+		if err := s.queue.refused(); err != nil {
+			s.refuse(err)
+			continue
+		}
 		m, _ := s.lead()
 		if m == nil {
 			s.refuse(errMoved)
@@ -78,13 +82,14 @@ func items(parts []part) int {
 	return n
 }
 
-// fail answers everybody who had a part in an entry with err. Whoever had an
-// earlier part applied gets an unknown outcome, since something was done.
+// fail answers everybody who had a part in an entry with err. Whoever had
+// something in an earlier entry gets an unknown outcome, since that was done.
+// Only the writer calls it: it knows that nothing else is in flight.
 func (s *shard) fail(parts []part, err error) {
 	for _, part := range parts {
 		s.queue.drop(part.p)
 		part.p.err = err
-		if len(part.p.results) > 0 {
+		if part.p.taken > part.n {
 			part.p.err = fmt.Errorf("%w: applied in part: %w", cloakroom.ErrOutcomeUnknown, hide(err))
 		}
 		part.p.answer()
@@ -92,7 +97,7 @@ func (s *shard) fail(parts []part, err error) {
 }
 
 // refuse answers everybody in the queue with err: nothing of theirs is in an
-// entry that could still be applied.
+// entry that is in flight. Only the writer calls it.
 func (s *shard) refuse(err error) {
 	s.queue.mu.Lock()
 	waiting := s.queue.waiting
