@@ -10,6 +10,7 @@ import (
 
 	"cloakroom"
 	"cloakroom/cluster/command"
+	"cloakroom/cluster/wire"
 )
 
 func TestEachCommandGetsItsOwnResult(t *testing.T) {
@@ -340,5 +341,19 @@ func TestParkedShardLeavesTheOthersAlone(t *testing.T) {
 	s := r.Status()
 	if s.Ready || s.Shards[0].Parked == "" || s.Shards[1].Parked != "" || r.Leads(0) || !r.Leads(1) {
 		t.Fatalf("status: %+v", s)
+	}
+}
+
+// A proposal without commands, as another node may send it, made an entry
+// without an answer and stopped the process.
+func TestAnEmptyProposalIsRefused(t *testing.T) {
+	r := open(t, nil)
+	p := r.blank()
+	if err := (*r.ready.Load())[0].queue.push(p); !errors.Is(err, cloakroom.ErrMalformed) {
+		t.Fatalf("pushed: %v, want ErrMalformed", err)
+	}
+	req := wire.ProposeRequest{Group: 1, Generation: 1}
+	if reply, err := r.servePropose(t.Context(), req.Append(nil)); !errors.Is(err, cloakroom.ErrMalformed) {
+		t.Errorf("served: %x, %v, want ErrMalformed", reply, err)
 	}
 }

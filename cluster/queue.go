@@ -130,6 +130,9 @@ func newQueue(limit int) *queue {
 
 // push adds p. A proposal above the limit gets in when nobody waits.
 func (q *queue) push(p *proposal) error {
+	if len(p.ends) == 0 {
+		return fmt.Errorf("no commands: %w", cloakroom.ErrMalformed)
+	}
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	if q.closed {

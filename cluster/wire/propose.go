@@ -18,7 +18,7 @@ const MaxItems = cloakroom.MaxBatchSubjects
 //	0       1     format, 1
 //	1       4     group
 //	5       4     generation
-//	9       4     number of items, at most MaxItems
+//	9       4     number of items, 1 to MaxItems
 //	13      …     items: 4 length, … command
 //
 // The frame of the items is checked here, the commands by the shard.
@@ -43,6 +43,7 @@ func (m *ProposeRequest) Decode(b []byte) error {
 	r := open(b)
 	m.Group, m.Generation = r.uint32(), r.uint32()
 	m.Count = r.count(MaxItems, command.ItemOverhead)
+	r.demand(m.Count > 0)
 	m.Items = r.rest
 	for range m.Count {
 		r.take(int(r.uint32()))

@@ -119,7 +119,7 @@ func samples() []message {
 		&JoinReply{Code: OK, Generation: 1, Members: []Member{{"r1", "v1", "n1", "00", "host:1"}, {ID: "r2"}}},
 		&JoinReply{Code: Refused, Text: "two nodes with one name"},
 		&ProposeRequest{Group: 3, Generation: 2, Count: 2, Items: items(2)},
-		&ProposeRequest{Group: 1},
+		&ProposeRequest{Group: 1, Count: 1, Items: items(1)},
 		&ProposeReply{Code: OK, Index: 77, Results: []command.Result{
 			{Code: command.Created, Version: cloakroom.Version{1, 2}, Expiry: 9, Domain: 3}, {Code: command.NotFound}}},
 		&ProposeReply{Code: NotLeader, Hint: "r3"},
@@ -275,6 +275,7 @@ func TestDecodeRefuses(t *testing.T) {
 		"a result without code": {&ProposeReply{}, (&ProposeReply{Code: OK, Results: make([]command.Result, 1)}).Append(nil)},
 		"a result of code 15":   {&ProposeReply{}, (&ProposeReply{Code: OK, Results: []command.Result{{Code: 15}}}).Append(nil)},
 		"too many items":        {&ProposeRequest{}, (&ProposeRequest{Count: MaxItems + 1, Items: make([]byte, 4*(MaxItems+1))}).Append(nil)},
+		"no items":              {&ProposeRequest{}, (&ProposeRequest{Group: 1, Generation: 1}).Append(nil)},
 		"fewer items":           {&ProposeRequest{}, (&ProposeRequest{Count: 1, Items: items(2)}).Append(nil)},
 		"more items":            {&ProposeRequest{}, (&ProposeRequest{Count: 3, Items: items(2)}).Append(nil)},
 		"too many members":      {&JoinReply{}, (&JoinReply{Code: OK, Members: make([]Member, MaxMembers+1)}).Append(nil)},
