@@ -218,20 +218,20 @@ func (a *app) printReady(f *devFlags, nodes []placed, token []byte) {
 		"  curl -sS%s -H 'Authorization: Bearer %s' -H 'Content-Type: application/json' -d %s %s%s\n\n",
 		cacert, bearer, data, url, path)
 	if len(nodes) > 2 {
-		order := a.orderFor(f)
+		order := a.orderFor(url)
 		fmt.Fprintf(a.out, "Every node answers. In another terminal, let one die and ask another; then bring it back:\n\n"+
 			"  %s kill 2\n  %s restart 2\n\n", order, order)
 	}
 }
 
-// orderFor is how orders to this process begin.
-func (a *app) orderFor(f *devFlags) string {
+// orderFor is how orders to this process begin, whose first node is at url.
+func (a *app) orderFor(url string) string {
 	command := os.Args[0]
 	switch {
 	case a.control != "":
 		return command + " dev --control " + a.control
-	case f.listen != defaultAddr:
-		return command + " --addr " + f.listen + " dev"
+	case url != devURL(defaultAddr, false):
+		return command + " --addr " + url + " dev"
 	}
 	return command + " dev"
 }

@@ -1,7 +1,11 @@
 package main
 
 import (
+	"bufio"
+	"os"
+	"os/exec"
 	"slices"
+	"strings"
 	"testing"
 
 	"cloakroom/node"
@@ -85,4 +89,39 @@ func liveFleet(t *testing.T, n int) *fleet {
 		t.Fatal(err)
 	}
 	return f
+}
+
+// What dev tells to try works as printed, also on ports that nobody chose.
+func TestThePrintedOrderWorks(t *testing.T) {
+	program, err := exec.LookPath("cloakroom") // TestMain put it there
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Setenv("XDG_RUNTIME_DIR", shortFolder(t))
+	t.Setenv("CLOAKROOM_CONTROL", "")
+	dev := exec.Command(program, "dev", "--nodes", "3", "--listen", "127.0.0.1:0", "--memory-limit", "256MiB")
+	out, err := dev.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := dev.Start(); err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		_ = dev.Process.Signal(os.Interrupt)
+		if err := dev.Wait(); err != nil {
+			t.Errorf("dev ended: %v", err)
+		}
+	}()
+	lines := bufio.NewScanner(out)
+	for _, verb := range []string{"kill 2", "restart 2"} {
+		line := ""
+		for !strings.HasSuffix(line, " "+verb) && lines.Scan() {
+			line = lines.Text()
+		}
+		said, err := exec.Command("sh", "-c", line).CombinedOutput()
+		if err != nil {
+			t.Errorf("%s: %v\n%s", line, err, said)
+		}
+	}
 }
