@@ -17,12 +17,13 @@ type Health struct {
 
 // GroupHealth is one Raft group as this node sees it.
 type GroupHealth struct {
-	Name      string  // "directory", "shard 3"
-	Leads     bool    // by this node
-	Settled   bool    // it has a leader, and a voter on as many nodes as it should
-	Tolerates int     // further nodes it can lose
-	Quorum    int     // voters it needs
-	Voters    []Voter // all of them, heard lately or not
+	Name       string  // "directory", "shard 3"
+	Leads      bool    // by this node
+	CatchingUp bool    // the replica here has no vote yet
+	Settled    bool    // it has a leader, and a voter on as many nodes as it should
+	Tolerates  int     // further nodes it can lose
+	Quorum     int     // voters it needs
+	Voters     []Voter // all of them, heard lately or not
 }
 
 // Voter is a node that holds a voter, in the life in which it holds it.
@@ -41,7 +42,7 @@ func (n *Node) Health() Health {
 }
 
 func groupHealth(name string, s *cluster.GroupStatus, want int) GroupHealth {
-	g := GroupHealth{Name: name, Leads: s.Role == cluster.Leader, Tolerates: s.Tolerates}
+	g := GroupHealth{Name: name, Leads: s.Role == cluster.Leader, CatchingUp: s.Role == cluster.CatchingUp, Tolerates: s.Tolerates}
 	voters, leaving := 0, 0
 	for _, m := range s.Members {
 		switch m.State {

@@ -47,7 +47,7 @@ func TestOrdersToALonelyNode(t *testing.T) {
 		{"kill x", "", "want the number", 2},
 		{"kill", "", "accepts 1 arg", 2},
 		{"restart 1", "", "node 1 is alive already: kill ends it", 1},
-		{"kill 1", "", "would lose the majority", 3},
+		{"kill 1", "", "one node tolerates no loss", 3},
 		{"kill --force 1", "node 1 is dead", "", 0},
 		{"kill 1", "", "node 1 is dead already: restart brings it back", 1},
 		{"restart 1", "", "stop dev and start it anew", 1},

@@ -272,8 +272,8 @@ func (f *fleet) kill(number int, force bool) error {
 	}
 	if risk := f.atRisk(s); len(risk) > 0 && !force {
 		f.leave(s, alive)
-		return fmt.Errorf("%w: without node %d %s would lose the majority of its replicas; wait until the others have caught up (dev list), or give --force",
-			errUnsafe, number, some(risk))
+		return fmt.Errorf("%w: without node %d %s would lose the majority of %s replicas, for good; %s",
+			errUnsafe, number, some(risk), whose(risk), f.remedy(s))
 	}
 	err = s.node.Kill()
 	f.leave(s, dead)
@@ -323,6 +323,31 @@ func losing(groups []node.GroupHealth, living map[node.Voter]bool, without node.
 	return names
 }
 
+// remedy says why the node of s must not die now, and what to do first.
+func (f *fleet) remedy(s *seat) string {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	switch len(f.seats) {
+	case 1:
+		return "one node tolerates no loss (--nodes 3 does); --force kills it all the same"
+	case 2:
+		return "two nodes tolerate no loss (--nodes 3 does); --force kills it all the same"
+	}
+	for i, o := range f.seats {
+		if o != s && (o.state == dead || o.state == dying) {
+			return fmt.Sprintf("node %d is dead: restart it first, or give --force", i+1)
+		}
+	}
+	return "another node is catching up: wait until dev list shows all alive, or give --force"
+}
+
+func whose(groups []string) string {
+	if len(groups) == 1 {
+		return "its"
+	}
+	return "their"
+}
+
 func some(groups []string) string {
 	const few = 3
 	if len(groups) > few {
@@ -340,7 +365,7 @@ func (f *fleet) restart(ctx context.Context, number int, tell func(done, of int)
 	}
 	if lost := f.atRisk(nil); len(lost) > 0 {
 		f.leave(s, dead)
-		return fmt.Errorf("too many nodes died at once: %s lost the majority of its replicas, which were in memory only; stop dev and start it anew", some(lost))
+		return fmt.Errorf("too many nodes died at once: %s lost the majority of %s replicas, which were in memory only; stop dev and start it anew", some(lost), whose(lost))
 	}
 	if err := f.bringUp(ctx, s, nil); err != nil {
 		f.leave(s, dead)
@@ -367,6 +392,9 @@ func (f *fleet) list(urlOf func(addr string) string) []placed {
 		for _, g := range s.node.Health().Groups {
 			if g.Leads {
 				list[i].Leads++
+			}
+			if g.CatchingUp {
+				list[i].State = "catching up"
 			}
 		}
 	}

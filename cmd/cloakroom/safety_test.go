@@ -125,3 +125,25 @@ func TestThePrintedOrderWorks(t *testing.T) {
 		}
 	}
 }
+
+// A kill that is refused says what would make it safe.
+func TestWhyANodeMustNotDie(t *testing.T) {
+	for _, test := range []struct {
+		states []seatState
+		want   string
+	}{
+		{[]seatState{dying}, "one node tolerates no loss"},
+		{[]seatState{dying, alive}, "two nodes tolerate no loss"},
+		{[]seatState{dying, alive, dead}, "node 3 is dead: restart it first"},
+		{[]seatState{dying, starting, alive}, "catching up: wait"},
+		{[]seatState{dying, alive, alive}, "catching up: wait"},
+	} {
+		f := &fleet{}
+		for _, state := range test.states {
+			f.seats = append(f.seats, &seat{state: state})
+		}
+		if got := f.remedy(f.seats[0]); !strings.Contains(got, test.want) {
+			t.Errorf("%v: %q, want %q", test.states, got, test.want)
+		}
+	}
+}
