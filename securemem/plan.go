@@ -46,14 +46,14 @@ func makePlan(cfg Config) (plan, error) {
 	p.poolBytes = poolSize(p.lockable)
 	small := int64(p.keyBytes) + int64(max(p.poolBytes, minPoolBytes))
 	if p.lockable < small {
-		return plan{}, tooLittle(p.lockable, small, "keys and buffers")
+		return plan{}, tooLittle(p.lockable, small, cfg.Share, "keys and buffers")
 	}
 	// Not secretmem: the arena holds sealed records only, secretmem knows no
 	// large pages and never gives one back (DESIGN.md, "The arena").
 	p.arena = lockedPages
 	if need := small + regionBytesFor(cfg.Limit); p.lockable < need {
 		if cfg.Lock == LockRequired {
-			return plan{}, tooLittle(p.lockable, need, "keys, buffers and the record arena")
+			return plan{}, tooLittle(p.lockable, need, cfg.Share, "keys, buffers and the record arena")
 		}
 		p.arena = hugePages
 	}
@@ -76,11 +76,16 @@ func regionBytesFor(limit int64) int64 {
 	return (limit + regionBytes - 1) / regionBytes * regionBytes
 }
 
-// tooLittle says which limit stands in the way and how to raise it.
-func tooLittle(have, need int64, what string) error {
+// tooLittle says which limit stands in the way and how to raise it. have and
+// need are bytes of one of share nodes in this process.
+func tooLittle(have, need int64, share int, what string) error {
 	haveText := "no limit"
 	if have != math.MaxInt64 {
 		haveText = fmt.Sprintf("%d KiB", have>>10)
+	}
+	if share > 1 {
+		haveText += fmt.Sprintf(" for each of %d nodes", share)
+		what += " of one of them"
 	}
 	return fmt.Errorf("RLIMIT_MEMLOCK leaves %s to lock, %s need %d KiB: raise it (systemd: LimitMEMLOCK=; shell: ulimit -l; container: --ulimit memlock=), "+
 		"give the process CAP_IPC_LOCK, or choose another memory.lock", haveText, what, (need+1023)>>10)

@@ -22,7 +22,8 @@ import (
 // devFlags are the flags of dev.
 type devFlags struct {
 	listen, token, caOut, memoryLock, memoryLimit string
-	nodes, people                                 int
+	nodes                                         nodeCount
+	people                                        int
 	tls                                           bool
 	ceiling                                       int
 	hooks                                         devHooks
@@ -44,9 +45,11 @@ when it ends, everything is gone. It declares display_name, email, phone,
 birth_date, national_id and address, and prints a token that may do everything,
 which no real one may.
 
-Nodes listen on --listen and the ports after it. Each of three holds every value,
-any of them answers any request, and one can die: dev kill and dev restart, given
-in another terminal, play that.
+Nodes listen on --listen and the ports after it, and any of them answers any
+request. Each of three holds every value, and one can die: dev kill and dev
+restart, given in another terminal, play that. Of two, both hold every value and
+none can die. Of four or five, three hold each value: one can die, and after a
+second death some shards may have no majority.
 
 A token given with --token can be seen by every user of this machine;
 --token-file reads it from a file, and without either a random one is made.`,
@@ -56,7 +59,8 @@ A token given with --token can be seen by every user of this machine;
 	c.PersistentFlags().StringVar(&a.control, "control", os.Getenv("CLOAKROOM_CONTROL"), "unix socket for orders to a dev process; derived from its first port if not given (CLOAKROOM_CONTROL)")
 	flags := c.Flags()
 	flags.StringVar(&f.listen, "listen", defaultAddr, "address to listen on; port 0 takes any free one")
-	flags.IntVar(&f.nodes, "nodes", 1, "number of nodes, 1 to 5")
+	f.nodes = 1
+	flags.Var(&f.nodes, "nodes", fmt.Sprintf("number of nodes, 1 to %d", maxDevNodes))
 	flags.StringVar(&f.token, "token", "", "token of the one principal")
 	flags.IntVar(&f.people, "people", 0, "number of made-up people to deposit")
 	flags.BoolVar(&f.tls, "tls", false, "serve TLS, with a certificate made for this run")
@@ -75,6 +79,25 @@ A token given with --token can be seen by every user of this machine;
 // maxDevNodes bounds the nodes of one process: their memory is this machine's.
 const maxDevNodes = 5
 
+// nodeCount is the value of --nodes.
+type nodeCount int
+
+// Set reads it; the range is checked with the other flags.
+func (n *nodeCount) Set(text string) error {
+	number, err := strconv.Atoi(text)
+	if err != nil {
+		return fmt.Errorf("want 1 to %d", maxDevNodes)
+	}
+	*n = nodeCount(number)
+	return nil
+}
+
+// String returns what Set takes.
+func (n *nodeCount) String() string { return strconv.Itoa(int(*n)) }
+
+// Type is how help calls it.
+func (n *nodeCount) Type() string { return "int" }
+
 func (a *app) runDev(ctx context.Context, f *devFlags) error {
 	if !a.keepDumpable {
 		if err := quiet(); err != nil {
@@ -89,7 +112,7 @@ func (a *app) runDev(ctx context.Context, f *devFlags) error {
 	if err != nil {
 		return usage(err)
 	}
-	nodes, err := newFleet(f.nodes, f.listen)
+	nodes, err := newFleet(int(f.nodes), f.listen)
 	if err != nil {
 		return usage(err)
 	}

@@ -22,13 +22,13 @@ func (a *app) devOrders() []*cobra.Command {
 		Use:   "kill NUMBER",
 		Short: "Kill a node of a running dev process",
 		Long: `Kill ends a node of the dev process like a crash: it answers nobody any more and
-tells nobody. Its memory is wiped. The others elect new leaders within about a
-second and go on.
+tells nobody. Its memory is wiped. The others elect new leaders, in about 1.2 s
+(median) and under 2 s, and go on.
 
 A node without which a majority of replicas would be lost is not killed, exit
 code 3: what only memory holds cannot be brought back. --force does it all the
 same.`,
-		Args: cobra.ExactArgs(1),
+		Args: oneNode,
 	}
 	force := kill.Flags().Bool("force", false, "kill it even if that loses data")
 	kill.RunE = func(c *cobra.Command, args []string) error {
@@ -40,10 +40,19 @@ same.`,
 		Long: `Restart brings a node that was killed back under its name and addresses. Its
 memory is gone, so it joins anew and gets everything from the others. Restart
 returns when every shard tolerates the loss of a node again.`,
-		Args: cobra.ExactArgs(1),
+		Args: oneNode,
 		RunE: func(c *cobra.Command, args []string) error {
 			return a.devOrder(c, order{Command: "restart"}, args[0])
 		},
+	}
+	for _, c := range []*cobra.Command{kill, restart} {
+		c.SetFlagErrorFunc(func(_ *cobra.Command, err error) error {
+			var short interface{ GetSpecifiedShortnames() string } // of pflag
+			if errors.As(err, &short) && short.GetSpecifiedShortnames() != "" {
+				return errNumber // such as -1
+			}
+			return err
+		})
 	}
 	kill.ValidArgsFunction, restart.ValidArgsFunction = a.nodesThatAre(alive), a.nodesThatAre(dead)
 	list := a.jsonFlag(&cobra.Command{
@@ -80,10 +89,19 @@ func (a *app) nodesThatAre(state seatState) cobra.CompletionFunc {
 	}
 }
 
+var errNumber = errors.New("want the number of a node, 1 for the first; dev list shows them")
+
+func oneNode(_ *cobra.Command, args []string) error {
+	if len(args) != 1 {
+		return errNumber
+	}
+	return nil
+}
+
 func (a *app) devOrder(c *cobra.Command, o order, number string) error {
 	var err error
 	if o.Node, err = strconv.Atoi(number); err != nil || o.Node < 1 {
-		return usagef("want the number of a node, 1 for the first")
+		return usage(errNumber)
 	}
 	last, err := a.tellDev(c.Context(), a.control, o)
 	if err != nil {

@@ -1,7 +1,9 @@
 package main
 
 import (
+	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"runtime"
 	"strings"
@@ -17,26 +19,32 @@ func (a *app) status() *cobra.Command {
 		Short: "Show how the node is",
 		Args:  cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
-			server, err := a.client()
-			if err != nil {
-				return err
-			}
-			defer server.Close()
-			document, err := server.Status(c.Context())
-			if err != nil {
-				return err
-			}
-			if a.json {
-				return printJSON(a.out, json.RawMessage(document))
-			}
-			rows, err := overview(document)
-			if err != nil {
-				return fmt.Errorf("read status: not valid JSON")
-			}
-			return table(a.out, rows)
+			return a.showStatus(c.Context(), func(document json.RawMessage) error { return printJSON(a.out, document) }, overview)
 		},
 	}
 	return a.jsonFlag(c)
+}
+
+// showStatus fetches the status document and prints it, whole as asJSON does or
+// what rows makes of it.
+func (a *app) showStatus(ctx context.Context, asJSON func(json.RawMessage) error, rows func([]byte) ([][]string, error)) error {
+	server, err := a.client()
+	if err != nil {
+		return err
+	}
+	defer server.Close()
+	document, err := server.Status(ctx)
+	if err != nil {
+		return err
+	}
+	if a.json {
+		return asJSON(document)
+	}
+	lines, err := rows(document)
+	if err != nil {
+		return errors.New("read status: not valid JSON")
+	}
+	return table(a.out, lines)
 }
 
 func (a *app) shards() *cobra.Command {
@@ -48,23 +56,7 @@ the replica here is (leader, follower, catching-up, absent, parked), how many
 further nodes it can lose, and how many entries the replica here is behind.`,
 		Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
-			server, err := a.client()
-			if err != nil {
-				return err
-			}
-			defer server.Close()
-			document, err := server.Status(c.Context())
-			if err != nil {
-				return err
-			}
-			if a.json {
-				return a.printShards(document)
-			}
-			rows, err := shardRows(document)
-			if err != nil {
-				return fmt.Errorf("read status: not valid JSON")
-			}
-			return table(a.out, rows)
+			return a.showStatus(c.Context(), a.printShards, shardRows)
 		},
 	}
 	c := &cobra.Command{Use: "shards", Short: "Show how the shards are"}
