@@ -2,6 +2,7 @@ package cluster
 
 import (
 	"fmt"
+	"runtime"
 	"slices"
 	"sync"
 
@@ -260,6 +261,13 @@ func (q *queue) refused() error {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	return q.refusal
+}
+
+// rests reports whether nothing waits, even after those who were answered just
+// now had a chance to ask for more.
+func (q *queue) rests() bool {
+	runtime.Gosched()
+	return q.size() == 0
 }
 
 // size returns the bytes that wait.

@@ -33,10 +33,11 @@ func (s *shard) write() {
 		if len(parts) == 0 {
 			continue // the last one was withdrawn meanwhile
 		}
+		awaited := awaited(parts)
 		var err error
 		if sealed, err = s.send(m, batch, sealed, parts); err != nil {
 			s.fail(parts, err)
-		} else if s.queue.size() == 0 {
+		} else if awaited && s.queue.rests() {
 			m.replica.Nudge() // the others learn of the commit at once
 		}
 		if cap(batch) > 2*cloakroom.MaxEntryBytes {
@@ -71,6 +72,17 @@ func (s *shard) send(m *member, batch, sealed []byte, parts []part) ([]byte, err
 		}
 	}
 	return sealed, nil
+}
+
+// awaited reports whether somebody waits for an entry. Nobody waits for the
+// time, and so the others may learn of it a little later.
+func awaited(parts []part) bool {
+	for _, part := range parts {
+		if part.p.forget == nil {
+			return true
+		}
+	}
+	return false
 }
 
 // items counts the items of an entry.
