@@ -44,6 +44,11 @@ type Cluster struct {
 	rounds *confirm.Rounds
 	pulse  pulse
 
+	spent struct { // identities of replicas that were ever started here
+		sync.Mutex
+		ids map[string]bool
+	}
+
 	claimed atomic.Int64 // record memory that commands on their way may need
 	granted atomic.Int64 // all that was ever claimed, released or not
 	skewed  atomic.Bool  // clocks disagree in a shard led here
@@ -86,6 +91,7 @@ func New(ctx context.Context, cfg Config) (*Cluster, error) {
 		idle: make(chan struct{}), ended: make(chan struct{})}
 	c.ctx, c.cancel = context.WithCancel(context.Background())
 	c.pulse.nodes = make(map[string]*vitals)
+	c.spent.ids = make(map[string]bool)
 	var err error
 	if c.life, err = newLife(cfg.Rand); err != nil {
 		return nil, fmt.Errorf("start cluster: %w", err)

@@ -308,7 +308,8 @@ func TestRestartOfAllUnderLoad(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	var mu sync.Mutex
 	wrote := make(map[uint64]cloakroom.ShardID)
-	var unknown, refused atomic.Int64
+	refused := make(map[uint64]cloakroom.ShardID) // nothing was done
+	var unknown atomic.Int64
 	var serial atomic.Uint64
 	var clients sync.WaitGroup
 	for i := range 6 {
@@ -331,7 +332,9 @@ func TestRestartOfAllUnderLoad(t *testing.T) {
 				case errors.Is(err, cloakroom.ErrOutcomeUnknown):
 					unknown.Add(1)
 				case errors.Is(err, cloakroom.ErrUnavailable), errors.Is(err, cloakroom.ErrOverloaded):
-					refused.Add(1)
+					mu.Lock()
+					refused[id] = shard
+					mu.Unlock()
 				default:
 					t.Errorf("deposit: %v", err)
 				}
@@ -349,7 +352,7 @@ func TestRestartOfAllUnderLoad(t *testing.T) {
 	}
 	cancel()
 	clients.Wait()
-	t.Logf("%d acknowledged, %d unknown, %d refused", len(wrote), unknown.Load(), refused.Load())
+	t.Logf("%d acknowledged, %d unknown, %d refused", len(wrote), unknown.Load(), len(refused))
 	if len(wrote) < 100 {
 		t.Errorf("only %d deposits were acknowledged", len(wrote))
 	}
@@ -358,6 +361,11 @@ func TestRestartOfAllUnderLoad(t *testing.T) {
 			got, err := h.node(name).look(t.Context(), shard, id)
 			if err != nil || got != fmt.Sprint("value ", id) {
 				t.Fatalf("%s: deposit %d was acknowledged and reads %q, %v", name, id, got, err)
+			}
+		}
+		for id, shard := range maps.All(refused) {
+			if got, err := h.node(name).look(t.Context(), shard, id); err != nil || got != "" {
+				t.Errorf("%s: deposit %d was refused and reads %q, %v", name, id, got, err)
 			}
 		}
 	}

@@ -27,6 +27,8 @@ type house struct {
 	shards int
 	change func(name string, cfg *Config)
 
+	patience time.Duration // for New
+
 	mu    sync.Mutex
 	nodes map[string]*resident
 }
@@ -41,7 +43,10 @@ type resident struct {
 // newHouse founds a cluster of that many nodes over loopback TCP.
 func newHouse(t testing.TB, nodes, shards int, change func(name string, cfg *Config)) *house {
 	t.Helper()
-	h := &house{t: t, id: directory.ID{7}, shards: shards, change: change, nodes: make(map[string]*resident)}
+	if t, ok := t.(*testing.T); ok {
+		t.Parallel() // most of the time it waits
+	}
+	h := &house{t: t, id: directory.ID{7}, shards: shards, change: change, patience: 20 * time.Second, nodes: make(map[string]*resident)}
 	h.ca = peertest.NewCA(t, [16]byte(h.id))
 	t.Cleanup(h.closeAll)
 	for i := range nodes {
@@ -96,7 +101,7 @@ func (h *house) open(name string) (*resident, error) {
 	if err != nil {
 		return nil, err
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), h.patience)
 	defer cancel()
 	c, err := New(ctx, h.config(name, memory))
 	if err != nil {

@@ -19,6 +19,9 @@ type keeping struct {
 	known string               // the replica that the directory was last seen to list
 	nodes []directory.NodeInfo // that connections were last reviewed by
 
+	since   int64 // tick of the last start
+	strikes int   // lives in a row that ended soon after their start
+
 	silent int   // ticks in a row without a leader of the directory in sight
 	last   int64 // the tick counted last
 }
@@ -32,19 +35,17 @@ func (k *keeping) keep(ctx context.Context) time.Duration {
 	}
 	m := g.member.Load()
 	want, listed := c.wanted(g, m)
-	switch {
-	case m == nil && want == nil:
-		return whenever
-	case m == nil:
-		return k.start(*want)
-	case listed:
+	if m == nil {
+		return k.begin(ctx, want)
+	}
+	if listed {
 		k.known = m.self.ID
 	}
 	switch {
 	case !m.serves():
 		return k.replace(ctx, m)
 	case k.known == m.self.ID && !listed, want != nil && want.ID != m.self.ID:
-		c.retire(g) // dropped
+		c.retire(g) // dropped, or superseded
 		return atOnce
 	case g.id == directory.DirectoryGroup:
 		return k.seek(ctx, m)
@@ -64,38 +65,82 @@ func (k *keeping) review() {
 }
 
 // wanted returns the replica of g that this life of the node should have, nil
-// if none, and whether the directory lists m in any state.
+// if none, and whether the directory lists m in any state. A replica that ran
+// here before m is not wanted any more: the view is old, as it is while a
+// replica of the directory that this node drew itself has yet to be listed.
 func (c *Cluster) wanted(g *group, m *member) (want *directory.ReplicaInfo, listed bool) {
 	info, _ := c.Directory().Group(g.id)
 	for i := range info.Replicas {
 		r := &info.Replicas[i]
-		if m != nil && r.ID == m.self.ID {
-			listed = true
-		}
-		if r.Node == c.cfg.Node && r.Life == c.life && r.State != directory.Leaving {
+		mine := m != nil && r.ID == m.self.ID
+		listed = listed || mine
+		if r.Node == c.cfg.Node && r.Life == c.life && r.State != directory.Leaving && (mine || !c.isSpent(r.ID)) {
 			want = r
 		}
 	}
 	return want, listed
 }
 
-// start starts the replica that the directory wants here.
-func (k *keeping) start(want directory.ReplicaInfo) time.Duration {
-	m, err := k.c.startMember(k.g, replica.Identity{ID: want.ID, Addr: want.Address}, false)
+// begin brings a replica here where there is none. Without one of the
+// directory no view would ever name another.
+func (k *keeping) begin(ctx context.Context, want *directory.ReplicaInfo) time.Duration {
+	switch {
+	case want != nil:
+		return k.start(replica.Identity{ID: want.ID, Addr: want.Address})
+	case k.g.id == directory.DirectoryGroup:
+		return k.rejoin(ctx)
+	}
+	return whenever
+}
+
+// start starts a replica that waits to be contacted.
+func (k *keeping) start(self replica.Identity) time.Duration {
+	m, err := k.c.startMember(k.g, self, false)
 	if err != nil {
 		k.c.trouble(k.g, "replica not started", err)
 		return whenever
 	}
-	k.known = want.ID
+	k.since = k.c.ticked.Load()
 	k.c.seat(k.g, m)
 	return atOnce
+}
+
+const (
+	// soon is how many ticks a replica must live for the next one not to wait.
+	soon = 60
+	// maxWait is the longest that a replica waits for its successor, in ticks.
+	maxWait = 64
+)
+
+// early reports whether it is too early to replace a parked replica. One that
+// fails again and again, because memory is short, must not have the whole
+// state sent to it once a second: each time it waits twice as long.
+func (k *keeping) early() bool {
+	return k.c.ticked.Load()-k.since < min(int64(1)<<k.strikes-1, maxWait)
+}
+
+// replaced counts a life that has ended.
+func (k *keeping) replaced() {
+	if k.c.ticked.Load()-k.since < soon {
+		k.strikes = min(k.strikes+1, 10)
+	} else {
+		k.strikes = 0
+	}
 }
 
 // replace sees to it that a parked replica leaves and makes room for a new
 // one. The last voter stays as it is: it has nobody to catch up from.
 func (k *keeping) replace(ctx context.Context, m *member) time.Duration {
+	if k.early() {
+		return whenever
+	}
 	if k.g.id == directory.DirectoryGroup {
-		return k.rejoin(ctx)
+		if len(k.c.others()) > 0 {
+			k.replaced()
+			k.c.retire(k.g)
+			return atOnce
+		}
+		return whenever
 	}
 	err := k.c.step(ctx, &directory.Command{SetReplica: &directory.SetReplica{
 		Group: k.g.id, ID: m.self.ID, State: directory.Leaving}})
@@ -103,12 +148,13 @@ func (k *keeping) replace(ctx context.Context, m *member) time.Duration {
 		k.c.trouble(k.g, "parked replica stays", err)
 		return whenever
 	}
+	k.replaced()
 	k.c.retire(k.g)
 	return atOnce
 }
 
-// rejoin replaces a parked replica of the directory. Its node sees no new view
-// until then, so it draws the identity itself and knocks like a new node.
+// rejoin brings a new replica of the directory here. This node sees no new
+// view without one, so it draws the identity itself and knocks like a new node.
 func (k *keeping) rejoin(ctx context.Context) time.Duration {
 	if len(k.c.others()) == 0 {
 		return whenever
@@ -118,14 +164,9 @@ func (k *keeping) rejoin(ctx context.Context) time.Duration {
 		k.c.trouble(k.g, "replica not replaced", err)
 		return whenever
 	}
-	k.c.retire(k.g)
-	m, err := k.c.startMember(k.g, self, false)
-	if err != nil {
-		k.c.trouble(k.g, "replica not replaced", err)
-		return whenever
+	if k.start(self) == atOnce {
+		k.visit(ctx, self)
 	}
-	k.c.seat(k.g, m)
-	k.visit(ctx, self)
 	return whenever
 }
 

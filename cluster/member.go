@@ -5,6 +5,7 @@ import (
 	"io"
 	"sync/atomic"
 
+	"cloakroom"
 	"cloakroom/cluster/directory"
 	"cloakroom/cluster/replica"
 )
@@ -25,8 +26,19 @@ type member struct {
 
 // startMember starts a replica. It founds its group, or waits to be contacted
 // by the group's leader. It is not put into the group yet.
-func (c *Cluster) startMember(g *group, self replica.Identity, found bool) (*member, error) {
-	m := &member{self: self, id: []byte(self.ID)}
+//
+// No identity is started twice: the second replica has an empty log, and would
+// forget what the first has voted for and stored.
+func (c *Cluster) startMember(g *group, self replica.Identity, found bool) (m *member, err error) {
+	if !c.spend(self.ID) {
+		return nil, fmt.Errorf("start replica of %s: its identity was used before: %w", g.id, cloakroom.ErrConflict)
+	}
+	defer func() {
+		if err != nil {
+			c.unspent(self.ID) // it never ran
+		}
+	}()
+	m = &member{self: self, id: []byte(self.ID)}
 	machine, err := c.machineFor(g, m)
 	if err != nil {
 		return nil, fmt.Errorf("make state of %s: %w", g.id, err)
@@ -48,6 +60,31 @@ func (c *Cluster) startMember(g *group, self replica.Identity, found bool) (*mem
 		return nil, err
 	}
 	return m, nil
+}
+
+// spend marks an identity as used. It returns false if it was before.
+func (c *Cluster) spend(id string) bool {
+	c.spent.Lock()
+	defer c.spent.Unlock()
+	if c.spent.ids[id] {
+		return false
+	}
+	c.spent.ids[id] = true
+	return true
+}
+
+func (c *Cluster) unspent(id string) {
+	c.spent.Lock()
+	defer c.spent.Unlock()
+	delete(c.spent.ids, id)
+}
+
+// isSpent reports whether a replica of that identity was started in this
+// process.
+func (c *Cluster) isSpent(id string) bool {
+	c.spent.Lock()
+	defer c.spent.Unlock()
+	return c.spent.ids[id]
 }
 
 // serves reports whether the replica is in service: not parked, not closed.

@@ -6,6 +6,7 @@ import (
 
 	"cloakroom"
 	"cloakroom/cluster/command"
+	"cloakroom/cluster/wire"
 )
 
 // Propose has shard carry out commands and returns one result for each, in
@@ -79,4 +80,54 @@ func (s *shard) propose(ctx context.Context, p *proposal) error {
 	}
 	p.left = true // the writer still has it
 	return fmt.Errorf("%w: %w", cloakroom.ErrOutcomeUnknown, ctx.Err())
+}
+
+// maxForward bounds the items of one call, in bytes: a larger message would
+// hold up all others on the same connection.
+const maxForward = 2 << 20
+
+// proposeThere sends p to a node that may lead its shard, in as many calls as
+// it takes.
+func (c *Cluster) proposeThere(ctx context.Context, node string, s *shard, p *proposal) (hint string, err error) {
+	p.renew()
+	for from := 0; from < len(p.ends); {
+		to := from + 1
+		for to < len(p.ends) && to-from < wire.MaxItems && p.ends[to]-p.start(from) <= maxForward {
+			to++
+		}
+		if hint, err = c.forward(ctx, node, s, p, from, to); err != nil {
+			if from > 0 {
+				err = fmt.Errorf("%w: applied in part: %w", cloakroom.ErrOutcomeUnknown, hide(err))
+			}
+			return hint, err
+		}
+		from = to
+	}
+	return "", nil
+}
+
+// forward sends the items of p from one to before another.
+func (c *Cluster) forward(ctx context.Context, node string, s *shard, p *proposal, from, to int) (hint string, err error) {
+	req := wire.ProposeRequest{Group: uint32(s.id), Generation: s.generation,
+		Count: to - from, Items: p.items[p.start(from):p.ends[to-1]]}
+	var reply wire.ProposeReply
+	if from == 0 && to == len(p.ends) {
+		reply.Results = p.results // room for all
+	}
+	if err := c.net.ask(ctx, node, wire.Propose, req.Append(nil), &reply); err != nil {
+		return "", elsewhere(err)
+	}
+	if reply.Code != wire.OK {
+		return c.nodeOf(reply.Hint), elsewhere(reply.Code.Err())
+	}
+	if len(reply.Results) != to-from {
+		return "", fmt.Errorf("%s answered %d of %d commands: %w", node, len(reply.Results), to-from, cloakroom.ErrOutcomeUnknown)
+	}
+	p.index = reply.Index
+	if from == 0 {
+		p.results = reply.Results
+	} else {
+		p.results = append(p.results, reply.Results...)
+	}
+	return "", nil
 }

@@ -86,24 +86,6 @@ func (c *Cluster) shardOf(g directory.GroupID, generation uint32) (*shard, error
 	return (*shards)[id], nil
 }
 
-// proposeThere sends p to a node that may lead its shard.
-func (c *Cluster) proposeThere(ctx context.Context, node string, s *shard, p *proposal) (string, error) {
-	req := wire.ProposeRequest{Group: uint32(s.id), Generation: s.generation, Count: len(p.ends), Items: p.items}
-	p.renew()
-	reply := wire.ProposeReply{Results: p.results}
-	if err := c.net.ask(ctx, node, wire.Propose, req.Append(nil), &reply); err != nil {
-		return "", elsewhere(err)
-	}
-	if reply.Code != wire.OK {
-		return c.nodeOf(reply.Hint), elsewhere(reply.Code.Err())
-	}
-	if len(reply.Results) != len(p.ends) {
-		return "", fmt.Errorf("%s answered %d of %d commands: %w", node, len(reply.Results), len(p.ends), cloakroom.ErrOutcomeUnknown)
-	}
-	p.index, p.results = reply.Index, reply.Results
-	return "", nil
-}
-
 // serveConfirm says for each question whether that very replica lives here, in
 // service, and has seen no later term.
 func (c *Cluster) serveConfirm(body []byte) ([]byte, error) {
