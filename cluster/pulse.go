@@ -7,6 +7,7 @@ import (
 
 	"cloakroom/cluster/confirm"
 	"cloakroom/cluster/directory"
+	"cloakroom/cluster/replica"
 	"cloakroom/cluster/wire"
 )
 
@@ -137,22 +138,24 @@ func (c *Cluster) led(number uint32) (confirm.Lead, bool) {
 
 // electorate is the voters of one configuration, as rounds want them.
 type electorate struct {
-	index  uint64 // of the configuration
-	epoch  uint64 // of the directory that named the nodes
+	latest *replica.Member // first of the configuration, which is made anew, never changed
+	epoch  uint64          // of the directory that named the nodes
 	voters []confirm.Voter
 }
 
 // votersOf returns the voters of the latest configuration of m's group.
 func (c *Cluster) votersOf(m *member) ([]confirm.Voter, bool) {
-	index, members, err := m.replica.Members()
+	_, members, err := m.replica.Members()
 	if err != nil {
 		return nil, false
 	}
+	// Not by its index: a newer leader may put another configuration there.
+	latest := first(members)
 	epoch := c.Directory().Epoch
-	if e := m.voters.Load(); e != nil && e.index == index && e.epoch == epoch {
+	if e := m.voters.Load(); e != nil && e.latest == latest && e.epoch == epoch {
 		return e.voters, true
 	}
-	e := &electorate{index: index, epoch: epoch}
+	e := &electorate{latest: latest, epoch: epoch}
 	for i := range members {
 		if members[i].Voter {
 			e.voters = append(e.voters, confirm.Voter{Replica: members[i].ID, Node: c.nodeOf(members[i].ID)})
@@ -160,6 +163,14 @@ func (c *Cluster) votersOf(m *member) ([]confirm.Voter, bool) {
 	}
 	m.voters.Store(e)
 	return e.voters, true
+}
+
+// first returns where a configuration begins, nil if it has no members.
+func first(members []replica.Member) *replica.Member {
+	if len(members) == 0 {
+		return nil
+	}
+	return &members[0]
 }
 
 // inTerm answers a question of a round about a replica of this node.
