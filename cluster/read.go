@@ -77,6 +77,8 @@ type reading struct {
 	parts []Part
 	dst   *command.Records
 
+	limit int // bytes of dst.Buf: who asks for more reads on by itself; 0: none
+
 	open   partSet // without an answer yet
 	shards [cloakroom.MaxShards]*shard
 	done   [cloakroom.MaxShards]int // tokens of a part that are answered
@@ -114,7 +116,7 @@ func (p *readings) put(r *reading) {
 // begin takes a call in. A part that names no shard of the table is answered
 // at once.
 func (r *reading) begin(c *Cluster, table *[]*shard, level cloakroom.Level, index cloakroom.Index, parts []Part, dst *command.Records) {
-	r.c, r.level, r.index, r.parts, r.dst, r.open, r.redirects = c, level, index, parts, dst, 0, 0
+	r.c, r.level, r.index, r.parts, r.dst, r.open, r.redirects, r.limit = c, level, index, parts, dst, 0, 0, 0
 	for i := range parts {
 		p := &parts[i]
 		switch {
@@ -251,7 +253,8 @@ func (r *reading) assured(i int) bool {
 }
 
 // copyOut copies the records of the parts in set out of their machines, all at
-// once where they are of the known kind: their cache misses overlap then.
+// once where they are of the known kind: their cache misses overlap then. What
+// is beyond the limit is cut off: a part has a span for each token answered.
 func (r *reading) copyOut(set partSet) {
 	r.shares = r.shares[:0]
 	for i := range set.each {
@@ -263,7 +266,18 @@ func (r *reading) copyOut(set partSet) {
 			r.members[i].machine.Read(tokens, spans, r.dst)
 		}
 	}
-	state.ReadShares(r.shares, r.dst)
+	answered := state.ReadShares(r.shares, r.dst, r.limit)
+	if r.limit == 0 {
+		return
+	}
+	for i := range set.each {
+		if _, ok := r.members[i].machine.(stateMachine); ok {
+			p, from := &r.parts[i], r.done[i]
+			n := min(answered, len(p.Tokens)-from)
+			p.Spans = p.Spans[:from+n]
+			answered -= n
+		}
+	}
 }
 
 // giveUp answers what has no answer yet.

@@ -84,9 +84,14 @@ func (r *reading) route(try int) (local partSet) {
 		if m, _ := s.lead(); m != nil {
 			local |= 1 << i
 		} else if node := r.c.whoLeads(&s.group, r.hints[i], try); node != "" {
-			a := r.askOf(node)
+			a, tokens := r.askOf(node), r.parts[i].Tokens[r.done[i]:]
+			if a.left == 0 && len(tokens) > 0 {
+				continue // asked next
+			}
+			tokens = tokens[:min(len(tokens), a.left)]
+			a.left -= len(tokens)
 			a.set |= 1 << i
-			p := wire.ReadPart{Group: uint32(s.id), Generation: s.generation, Tokens: r.parts[i].Tokens[r.done[i]:]}
+			p := wire.ReadPart{Group: uint32(s.id), Generation: s.generation, Tokens: tokens}
 			if own := s.member.Load(); own != nil && own.serves() {
 				p.Term, p.Replica = own.replica.Term(), own.id
 			}
@@ -101,6 +106,7 @@ func (r *reading) route(try int) (local partSet) {
 type ask struct {
 	node    string
 	set     partSet
+	left    int // tokens that the request may still take
 	request wire.ReadRequest
 	body    []byte // encoded request, used again
 	reply   wire.ReadReply
@@ -120,7 +126,7 @@ func (r *reading) askOf(node string) *ask {
 	}
 	a := r.spare[n]
 	r.asks = append(r.asks, a)
-	a.node, a.set, a.err = node, 0, nil
+	a.node, a.set, a.left, a.err = node, 0, wire.MaxReadTokens, nil
 	a.request.Level, a.request.Index, a.request.Parts = r.level, r.index, a.request.Parts[:0]
 	return a
 }
@@ -144,12 +150,13 @@ func (r *reading) merge(a *ask) (more bool) {
 	}
 	base := uint32(len(r.dst.Buf))
 	r.dst.Buf = append(r.dst.Buf, a.reply.Buf...)
-	at := 0
+	at, answered := 0, 0
 	for i := range a.set.each {
 		answer := &a.reply.Parts[at]
 		at++
 		switch answer.Code {
 		case wire.OK:
+			answered += len(answer.Spans)
 			more = r.fill(i, answer.Spans, base) || more
 			r.shards[i].remember(a.node)
 		case wire.NotLeader, wire.Unavailable, wire.Starting, wire.Unknown:
@@ -165,6 +172,9 @@ func (r *reading) merge(a *ask) (more bool) {
 	if more {
 		r.redirects++
 	}
+	// Whoever filled a request or a reply may have left whole parts out.
+	full := a.left == 0 || len(a.reply.Buf) > wire.MaxReadBytes-command.MaxRecordBytes
+	more = more || answered > 0 && full
 	r.dst.Time = max(r.dst.Time, a.reply.Time)
 	return more
 }
@@ -240,6 +250,7 @@ func (c *Cluster) serveRead(ctx context.Context, body []byte) ([]byte, error) {
 	s.begin(c)
 	r := c.reads.get()
 	r.begin(c, c.shards.Load(), s.request.Level, s.request.Index, s.parts, &s.records)
+	r.limit = wire.MaxReadBytes
 	for i, at := range s.asked {
 		p := &s.request.Parts[at]
 		r.votes[i] = vote{p.Replica, p.Term}

@@ -50,7 +50,7 @@ func (m stateMachine) Snapshot() (replica.View, error) {
 // Read implements [Machine].
 func (m stateMachine) Read(tokens []cloakroom.Token, spans []command.Span, dst *command.Records) {
 	share := [1]state.Share{{Machine: m.Machine, Tokens: tokens, Spans: spans}}
-	state.ReadShares(share[:], dst)
+	state.ReadShares(share[:], dst, 0)
 }
 
 // Count returns how many subjects live in the shard, how many marks of erased

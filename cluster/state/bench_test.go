@@ -82,7 +82,7 @@ func BenchmarkRead100(b *testing.B) {
 					shares[s] = Share{machines[s], tokens, spans[:len(tokens)]}
 					spans = spans[len(tokens):]
 				}
-				ReadShares(shares, &dst)
+				ReadShares(shares, &dst, 0)
 			}
 			if len(dst.Buf) != 100*nameRecord {
 				b.Fatalf("read %d bytes, want %d", len(dst.Buf), 100*nameRecord)

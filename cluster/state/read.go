@@ -1,6 +1,7 @@
 package state
 
 import (
+	"math"
 	"math/bits"
 	"runtime"
 
@@ -25,7 +26,7 @@ type Share struct {
 // dst.Time. It allocates nothing once dst is large enough.
 func (m *Machine) Read(tokens []cloakroom.Token, dst *command.Records) {
 	share := [1]Share{{m, tokens, dst.Extend(len(tokens))}}
-	ReadShares(share[:], dst)
+	ReadShares(share[:], dst, 0)
 }
 
 // ReadShares is Read over several machines of one process at once, which is
@@ -36,25 +37,36 @@ func (m *Machine) Read(tokens []cloakroom.Token, dst *command.Records) {
 //
 // Tokens go in stages (first all buckets, then all slots, then all copies), so
 // that the cache misses of a stage overlap: that is most of the time.
-func ReadShares(shares []Share, dst *command.Records) {
+//
+// Before dst.Buf would become longer than limit bytes it stops; 0: no limit.
+// It returns how many tokens have their spans, counted over all shares in
+// order. The spans of the others are as they were.
+func ReadShares(shares []Share, dst *command.Records, limit int) (answered int) {
 	for i := range shares {
 		shares[i].Machine.mu.RLock()
+		dst.Time = max(dst.Time, shares[i].Machine.time)
 	}
-	var r stages
+	r := stages{limit: limit}
+	if limit <= 0 {
+		r.limit = math.MaxInt
+	}
 	for i := range shares {
 		share := &shares[i]
 		for j := range share.Tokens {
 			if r.n == readStage {
 				r.finish(dst)
 			}
+			if r.full {
+				break
+			}
 			r.begin(share.Machine, &share.Tokens[j], &share.Spans[j])
 		}
-		dst.Time = max(dst.Time, share.Machine.time)
 	}
 	r.finish(dst)
 	for i := range shares {
 		shares[i].Machine.mu.RUnlock()
 	}
+	return r.answered
 }
 
 // finding is where a token stands on its way through the stages.
@@ -72,6 +84,9 @@ type stages struct {
 	findings [readStage]finding
 	n        int
 	touch    byte // of all lines touched, so that the loads are made
+	limit    int  // bytes of the buffer
+	full     bool // the next record would go beyond limit
+	answered int  // tokens that have their spans
 }
 
 // begin takes a token into the first stage and touches its bucket.
@@ -91,7 +106,10 @@ func (r *stages) finish(dst *command.Records) {
 	}
 	runtime.KeepAlive(r.touch)
 	for i := range r.findings[:r.n] {
-		r.findings[i].copyRecord(dst)
+		if r.full = r.full || !r.findings[i].copyRecord(dst, r.limit); r.full {
+			break
+		}
+		r.answered++
 	}
 	r.n = 0
 }
@@ -120,8 +138,9 @@ func (f *finding) candidate() byte {
 }
 
 // copyRecord copies the record of a token out, looking again if the candidate is
-// another's (1 in 20) or the token lives in its second bucket.
-func (f *finding) copyRecord(dst *command.Records) {
+// another's (1 in 20) or the token lives in its second bucket. It returns false
+// if the record does not fit within limit bytes of the buffer.
+func (f *finding) copyRecord(dst *command.Records, limit int) bool {
 	m, token := f.machine, f.token
 	var slot []byte
 	mark := f.mark
@@ -138,9 +157,13 @@ func (f *finding) copyRecord(dst *command.Records) {
 	}
 	if slot == nil {
 		*f.span = command.Span{}
-		return
+		return true
 	}
 	record := slotRecord(slot, mark)
+	if len(record) > limit-len(dst.Buf) {
+		return false
+	}
 	*f.span = command.Span{Off: uint32(len(dst.Buf)), Len: uint32(len(record))}
 	dst.Buf = append(dst.Buf, record...)
+	return true
 }

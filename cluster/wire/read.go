@@ -9,9 +9,9 @@ import (
 )
 
 const (
-	// MaxReadTokens bounds the tokens of one [ReadRequest]: every record of as
-	// many subjects as a resolve may name.
-	MaxReadTokens = cloakroom.MaxResolveIDs * (command.MaxFields + 1)
+	// MaxReadTokens bounds the tokens of one [ReadRequest]. A reply is full with
+	// as many records of 128 bytes; who wants more asks again.
+	MaxReadTokens = MaxReadBytes / 128
 	// MaxReadBytes is how many bytes of records a [ReadReply] carries at most.
 	// The largest record fits many times, so a reply always answers something.
 	MaxReadBytes = 1 << 20
