@@ -36,6 +36,7 @@ type shard struct {
 
 	told    atomic.Int64 // newest shard time proposed, unix milliseconds
 	telling atomic.Bool  // a time command is on its way
+	pace    pace         // of the times told
 }
 
 // newShard makes a shard without a replica and starts its writer.
@@ -90,6 +91,7 @@ func (s *shard) index(i uint64) cloakroom.Index {
 // setTime moves shard time to now and waits for it. This node leads.
 func (c *Cluster) setTime(ctx context.Context, s *shard, now time.Time) error {
 	s.told.Store(now.UnixMilli())
+	s.pace.note(now, now)
 	p := c.newProposal([]command.Command{{Kind: command.Time, Value: uint64(now.UnixMilli())}})
 	defer c.recycle(p)
 	return s.propose(ctx, p)

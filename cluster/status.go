@@ -14,8 +14,8 @@ type Status struct {
 	Life      string
 	Directory GroupStatus
 	Shards    []ShardStatus // none before Start has returned
-	// ClockSkew: no majority of clocks agrees in a shard led here, so that
-	// nothing expires there.
+	// ClockSkew: no majority of clocks agrees in a shard led here, or the only
+	// one was set, so that nothing expires there.
 	ClockSkew bool
 }
 

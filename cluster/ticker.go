@@ -56,15 +56,16 @@ func (c *Cluster) moveTime(now time.Time) {
 		if m == nil {
 			continue
 		}
-		if at, agreed := c.shardTime(s, m, now, clocks); agreed {
-			c.tellTime(s, at)
-		} else {
+		at, voters, agreed := c.shardTime(s, m, now, clocks)
+		if !agreed || voters == 1 && !s.pace.keeps(at, now) {
 			skewed = true
+			continue
 		}
+		c.tellTime(s, at, now)
 	}
 	if c.skewed.Swap(skewed) != skewed {
 		if skewed {
-			c.cfg.Logger.Error("clocks disagree: nothing expires until they agree again")
+			c.cfg.Logger.Error("clocks disagree, or the only one was set: nothing expires until they agree, or it has kept its pace for an hour")
 		} else {
 			c.cfg.Logger.Info("clocks agree again")
 		}
@@ -74,18 +75,17 @@ func (c *Cluster) moveTime(now time.Time) {
 // fresh is how old a reading of a clock may be. A node is asked every second.
 const fresh = 3 * timeStep
 
-// shardTime returns the median of the clocks of a shard's voters, and false if
-// no majority of them agrees.
-func (c *Cluster) shardTime(s *shard, m *member, now time.Time, clocks []confirm.Reading) (time.Time, bool) {
+// shardTime returns the median of the clocks of a shard's voters, how many
+// voters there are, and false if no majority of them agrees.
+func (c *Cluster) shardTime(s *shard, m *member, now time.Time, clocks []confirm.Reading) (at time.Time, voters int, agreed bool) {
 	if c.net == nil {
-		return now, true
+		return now, 1, true
 	}
 	_, members, err := m.replica.Members()
 	if err != nil {
-		return time.Time{}, false
+		return time.Time{}, 0, false
 	}
 	var others []time.Time
-	voters := 0
 	for i := range members {
 		if !members[i].Voter {
 			continue
@@ -98,17 +98,20 @@ func (c *Cluster) shardTime(s *shard, m *member, now time.Time, clocks []confirm
 			}
 		}
 	}
-	return confirm.Median(now, others, voters)
+	at, agreed = confirm.Median(now, others, voters)
+	return at, voters, agreed
 }
 
 // tellTime queues a time command and waits for nothing. It tells no time that
 // is not later than the last one, and none while the last is on its way.
-func (c *Cluster) tellTime(s *shard, now time.Time) {
-	ms := now.UnixMilli()
+// moment is this node's clock.
+func (c *Cluster) tellTime(s *shard, at, moment time.Time) {
+	ms := at.UnixMilli()
 	if ms <= s.told.Load() || !s.telling.CompareAndSwap(false, true) {
 		return
 	}
 	s.told.Store(ms)
+	s.pace.note(at, moment)
 	p := c.newProposal([]command.Command{{Kind: command.Time, Value: uint64(ms)}})
 	p.forget = func() { s.telling.Store(false) }
 	if err := s.queue.push(p); err != nil {

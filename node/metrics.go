@@ -65,7 +65,7 @@ var (
 	metricNodes = prometheus.NewDesc("cloakroom_nodes",
 		"Registered nodes, by whether they were heard of lately.", []string{"alive"}, nil)
 	metricClockSkew = prometheus.NewDesc("cloakroom_clock_skew",
-		"1 if no majority of clocks agrees in a shard led here: nothing expires there.", nil, nil)
+		"1 if no majority of clocks agrees in a shard led here, or the only one was set: nothing expires there.", nil, nil)
 	metricClockAhead = prometheus.NewDesc("cloakroom_clock_ahead_seconds",
 		"How far another node's clock was ahead of this one's when it last answered.", []string{"node"}, nil)
 	metricConnections = prometheus.NewDesc("cloakroom_cluster_connections",
