@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"io"
+	"slices"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -279,6 +280,14 @@ func TestSnapshotsTravelSealed(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				g, d := behind(t, func(c *Config) { c.SnapshotSize = size })
+				g.await("d has caught up", func() bool {
+					at := g.peers["a"].Progress()
+					return d.Progress().CaughtUp(at, 0)
+				})
+				want, members, _ := g.peers["a"].Members()
+				if index, now, _ := d.Members(); index != want || !slices.Equal(now, members) {
+					t.Errorf("members from a snapshot: got %v at %d, want %v at %d", now, index, members, want)
+				}
 				g.promote(d)
 				g.same("a", "d")
 				if d.ledger.loads != 1 {
@@ -335,7 +344,20 @@ func TestSnapshotOfAnotherLengthIsNotSent(t *testing.T) {
 				if s := d.Status(); d.ledger.loads != 0 || s.Parked != "" || s.Applied != 0 {
 					t.Errorf("something arrived: %d loads, %+v", d.ledger.loads, s)
 				}
-				g.write(g.peers["a"], 8)
+				a := g.peers["a"]
+				g.write(a, 8)
+				if err := a.takeMark(); err != nil {
+					t.Fatal(err)
+				}
+				marks, _ := a.snaps.List()
+				meta, stream, err := a.snaps.Open(marks[0].ID)
+				if err != nil {
+					t.Fatal(err)
+				}
+				defer stream.Close()
+				if sent, err := io.ReadAll(stream); !errors.Is(err, errSnapshotSize) || int64(len(sent)) > meta.Size {
+					t.Errorf("got %d bytes of %d, %v; want an error", len(sent), meta.Size, err)
+				}
 			})
 		})
 	}

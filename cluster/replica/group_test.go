@@ -205,6 +205,10 @@ func (g *group) promote(p *peer) {
 	g.steer("promote "+p.name, func(lead *peer, ctx context.Context, prev uint64) error {
 		return lead.Promote(ctx, p.self, prev)
 	})
+	g.await(p.name+" has heard of it", func() bool {
+		_, members, _ := p.Members()
+		return slices.Contains(members, Member{p.self, true})
+	})
 }
 
 func (g *group) remove(id string) {

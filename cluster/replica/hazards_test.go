@@ -215,27 +215,73 @@ func setTransferInProgress(r *raft.Raft, value int32) {
 // there is a race that leaves two of its goroutines behind; the script sets
 // what it leads to.
 func TestHazardTransferThatNeverEnds(t *testing.T) {
-	hazard(t, func(t *testing.T, open bool) {
-		g := newGroup(t, func(c *Config) { c.Hazards.NoTransferWatchdog = open }, "a", "b", "c")
-		a := g.peers["a"]
-		g.write(a, 50)
+	// Whoever is refused first tells.
+	work := map[string]func(a *peer, g *group) error{
+		"entry": func(a *peer, g *group) error {
+			_, _, err := a.Apply(g.entry(50))
+			return err
+		},
+		"transfer": func(a *peer, g *group) error {
+			return a.TransferLead(g.t.Context(), g.peers["b"].self)
+		},
+		"member": func(a *peer, g *group) error {
+			prev, _, _ := a.Members()
+			return a.Remove(g.t.Context(), "r-b", prev)
+		},
+	}
+	for name, do := range work {
+		t.Run(name, func(t *testing.T) {
+			hazard(t, func(t *testing.T, open bool) {
+				g := newGroup(t, func(c *Config) { c.Hazards.NoTransferWatchdog = open }, "a", "b", "c")
+				a := g.peers["a"]
+				g.write(a, 50)
+				setTransferInProgress(a.raft, 1)
+				if err := do(a, g); !errors.Is(err, cloakroom.ErrUnavailable) {
+					t.Fatalf("got %v, want unavailable", err)
+				}
+				<-time.After(30 * time.Second)
+				if open {
+					if err := do(a, g); !errors.Is(err, raft.ErrLeadershipTransferInProgress) || !a.Leads() {
+						t.Errorf("after 30 s: got %v: the script shows nothing", err)
+					}
+					return
+				}
+				if s := a.Status(); s.Parked == "" {
+					t.Errorf("not parked: %+v", s)
+				}
+				g.write(g.leader(), 50)
+				g.same("b", "c")
+			})
+		})
+	}
+}
+
+// A transfer that ends late is no reason to give up: neither a leader nor one
+// that was just elected is parked.
+func TestTransferThatEndsLate(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g := newGroup(t, nil, "a", "b", "c")
+		a, b := g.peers["a"], g.peers["b"]
 		setTransferInProgress(a.raft, 1)
 		if _, _, err := a.Apply(g.entry(50)); !errors.Is(err, cloakroom.ErrUnavailable) {
 			t.Fatalf("Apply: got %v, want unavailable", err)
 		}
-		<-time.After(30 * time.Second)
-		_, _, err := a.Apply(g.entry(50))
-		if open {
-			if !errors.Is(err, raft.ErrLeadershipTransferInProgress) || !a.Leads() {
-				t.Errorf("after 30 s: got %v: the script shows nothing", err)
-			}
-			return
+		<-time.After(1500 * time.Millisecond)
+		setTransferInProgress(a.raft, 0)
+		<-time.After(10 * time.Second)
+		g.write(a, 50)
+		setTransferInProgress(b.raft, 1)
+		if err := a.TransferLead(t.Context(), b.self); err != nil {
+			t.Fatal(err)
 		}
-		if s := a.Status(); s.Parked == "" {
-			t.Errorf("not parked: %+v", s)
+		<-time.After(500 * time.Millisecond)
+		if b.Leads() {
+			t.Error("b leads without an entry of its own term")
 		}
-		g.write(g.leader(), 50)
-		g.same("b", "c")
+		setTransferInProgress(b.raft, 0)
+		g.await("b leads", b.Leads)
+		g.write(b, 50)
+		g.same("a", "b", "c")
 	})
 }
 
@@ -332,6 +378,35 @@ func TestHazardInstallLoop(t *testing.T) {
 		g.join("c2")
 		g.same("a", "b", "c2")
 	})
+}
+
+// Looking for an entry in vain now and then is no sign of a torn log, nor is
+// looking for many while others go in.
+func TestTornLogTakesThreeLooks(t *testing.T) {
+	var log torn
+	miss := func(want bool) {
+		t.Helper()
+		log.misses.Add(5)
+		if got := log.look(); got != want {
+			t.Errorf("torn: got %v, want %v", got, want)
+		}
+	}
+	for range 10 {
+		log.stored.Add(1)
+		miss(false)
+	}
+	miss(false)
+	miss(false)
+	for range 10 {
+		if log.look() {
+			t.Error("torn without a miss")
+		}
+	}
+	log.stored.Add(1)
+	log.look()
+	miss(false)
+	miss(false)
+	miss(true)
 }
 
 // VerifyLeader is nil on a deposed leader when an old heartbeat is answered

@@ -68,7 +68,6 @@ func (r *Replica) follow() {
 	for {
 		select {
 		case elected := <-r.raft.LeaderCh():
-			r.leadTerm.Store(0)
 			r.setPace(elected)
 			if elected {
 				r.takeLead()
@@ -139,9 +138,10 @@ func (r *Replica) TransferLead(ctx context.Context, to Identity) error {
 		future := r.raft.LeadershipTransferToServer(raft.ServerID(to.ID), at)
 		return transferFuture{future, func(err error) {
 			if err != nil && !r.cfg.Hazards.NoTransferWatchdog {
-				// A transfer that never ends waits for a replication that
-				// hangs in a connection (raft issue 696).
-				r.streams.cutTo(at)
+				// A transfer that never ends waits for a replication that hangs
+				// in a connection (raft issue 696). It takes a few failures: the
+				// replication may try something else first.
+				r.streams.shun(at)
 			}
 		}}
 	})

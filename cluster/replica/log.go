@@ -275,10 +275,15 @@ func (l *memLog) trailing(n int) uint64 {
 	defer l.mu.RUnlock()
 	var entries uint64
 	for _, s := range slices.Backward(l.segs) {
-		if n -= s.live(); n < 0 {
-			break
+		if live := s.live(); live <= n {
+			n -= live
+			entries += uint64(s.count - s.dead)
+			continue
 		}
-		entries += uint64(s.count - s.dead)
+		for i := s.count - 1; i >= s.dead && s.head-s.offset(i)+offsetBytes*(s.count-i) <= n; i-- {
+			entries++
+		}
+		break
 	}
 	return entries
 }

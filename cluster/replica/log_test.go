@@ -105,6 +105,28 @@ func compare(t *testing.T, step int, log *memLog, model []raft.Log) {
 	}
 }
 
+// What trails fits into the bytes it may take, and the next entry would not.
+func TestTrailingCountsBytes(t *testing.T) {
+	mem := &memory{}
+	log := newMemLog(mem.Map, mem.Unmap, 256<<10)
+	defer log.close()
+	for i := uint64(1); i <= 2000; i++ {
+		if err := log.StoreLog(&raft.Log{Index: i, Data: make([]byte, 100)}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	mustDelete(t, log, 1, 300)
+	const size = entryHeader + 100 + offsetBytes
+	for _, n := range []int{0, size - 1, size, 10 * size, 10*size + 5, 500 * size, 1400 * size} {
+		if got, want := log.trailing(n), uint64(n/size); got != want {
+			t.Errorf("%d bytes: got %d entries, want %d", n, got, want)
+		}
+	}
+	if got := log.trailing(1 << 30); got != 1700 {
+		t.Errorf("all: got %d entries, want 1700", got)
+	}
+}
+
 // raft asks for ranges outside the log, and for none at all; the library's own
 // store loses its indexes at (0, 0).
 func TestDeleteOutsideTheLog(t *testing.T) {

@@ -129,10 +129,10 @@ func TestMembersFollowRaft(t *testing.T) {
 					want, members, _ := lead.Members()
 					return at == want && at > 0 && slices.Equal(now, members)
 				})
-				config := p.raft.GetConfiguration().Configuration()
-				if _, now, _ := p.Members(); !slices.Equal(now, membersOf(config)) {
-					t.Errorf("members at %s: got %v, raft has %v", p.name, now, config)
-				}
+				g.await("raft has it too", func() bool { // right after the log
+					_, now, _ := p.Members()
+					return slices.Equal(now, membersOf(p.raft.GetConfiguration().Configuration()))
+				})
 			}
 		}
 		check()
@@ -209,6 +209,31 @@ func TestCatchUpBySnapshotWhileWritesRun(t *testing.T) {
 	if index, members, _ := d.Members(); index == 0 || len(members) != 4 {
 		t.Errorf("members after a snapshot: got %v at %d", members, index)
 	}
+}
+
+// A follower that is less behind than half the log needs no snapshot, however
+// often the log was cut meanwhile.
+func TestCatchUpByLogAfterItWasCut(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g := newGroup(t, func(c *Config) { c.LogBudget = 256 << 10 }, "a", "b", "c")
+		a := g.peers["a"]
+		for range 200 {
+			g.write(a, 1000)
+		}
+		g.same("a", "b", "c")
+		for range 10 {
+			g.net.cut("at-a", "at-c")
+			for range 110 {
+				g.write(a, 1000)
+			}
+			a.compact()
+			g.net.heal("at-a", "at-c")
+			g.same("a", "b", "c")
+		}
+		if c := g.peers["c"]; c.ledger.loads > 0 {
+			t.Errorf("%d snapshots were sent, want none", c.ledger.loads)
+		}
+	})
 }
 
 // keepWriting writes at p until the returned func is called, with a pause after
@@ -296,6 +321,35 @@ func TestRemovedReplicaDisturbsNobody(t *testing.T) {
 			t.Error("it leads")
 		}
 	})
+}
+
+// Cutting the front of the log takes no configuration away, cutting its end
+// does.
+func TestRosterOutlivesCompaction(t *testing.T) {
+	mem := &memory{}
+	logs := newMemLog(mem.Map, mem.Unmap, 64<<10)
+	defer logs.close()
+	members := &roster{changed: func() {}}
+	store := &guardedLog{guard: &guard{park: func(err error) { t.Error(err) }}, store: logs, members: members, torn: &torn{}}
+	config := raft.EncodeConfiguration(configuration([]Member{{Identity{"r-a", "at-a"}, true}}))
+	for i := uint64(1); i <= 9; i++ {
+		entry := &raft.Log{Index: i, Type: raft.LogCommand}
+		if i == 1 || i == 6 { // the second is not committed yet
+			entry.Type, entry.Data = raft.LogConfiguration, config
+		}
+		if err := store.StoreLog(entry); err != nil {
+			t.Fatal(err)
+		}
+	}
+	members.committed(1)
+	for _, step := range []struct{ from, to, want uint64 }{{1, 4, 6}, {7, 9, 6}, {6, 6, 1}} {
+		if err := store.DeleteRange(step.from, step.to); err != nil {
+			t.Fatal(err)
+		}
+		if at, _ := members.latest(); at != step.want {
+			t.Errorf("without %d to %d: latest at %d, want %d", step.from, step.to, at, step.want)
+		}
+	}
 }
 
 func TestRosterForgetsWhatIsTruncated(t *testing.T) {

@@ -128,6 +128,8 @@ type Replica struct {
 
 	leadTerm atomic.Uint64 // the term led with an entry of it applied; 0: none
 	refused  atomic.Bool   // raft's last answer was that a transfer is under way
+	probing  atomic.Bool   // asking again
+	stuck    atomic.Int32  // probes in a row that got this answer
 	changed  bell          // rings at what Changed promises
 	snapshot bell          // rings after every attempt at a snapshot
 

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"net"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/hashicorp/raft"
@@ -36,17 +35,19 @@ type streams struct {
 	closing  sync.Once
 	closed   chan struct{}  // stops listen and Accept
 	serving  sync.WaitGroup // listen, and every accepted wire until its handler has ended
-	cuts     atomic.Uint64  // connections cut because somebody waited in vain
 
 	mu    sync.Mutex
 	off   bool          // cut off for good
 	ended chan struct{} // closed then
 	wires map[*wire]struct{}
+
+	shunned map[string]*time.Timer // address → runs out when it may be dialled again
 }
 
 func newStreams(self string, below Stream) *streams {
 	s := &streams{self: self, below: below, accepted: make(chan net.Conn),
-		closed: make(chan struct{}), ended: make(chan struct{}), wires: make(map[*wire]struct{})}
+		closed: make(chan struct{}), ended: make(chan struct{}), wires: make(map[*wire]struct{}),
+		shunned: make(map[string]*time.Timer)}
 	if below != nil {
 		s.serving.Go(s.listen) // stopped by Close
 	}
@@ -126,7 +127,7 @@ func (s *streams) Dial(addr raft.ServerAddress, timeout time.Duration) (net.Conn
 	if s.below == nil {
 		return nil, errNobody
 	}
-	if s.isOff() {
+	if s.isOff() || s.isShunned(string(addr)) {
 		return nil, errCutOff
 	}
 	conn, err := s.below.Dial(string(addr), min(timeout, dialTimeout))
@@ -193,9 +194,37 @@ func (s *streams) dialled(addr raft.ServerAddress) bool {
 	return false
 }
 
+// shunTime is how long a shunned peer is not dialled: long enough for raft to
+// fail a few times, too short for it to miss the leader.
+const shunTime = 200 * time.Millisecond
+
+// shun closes all connections to addr and makes none for a moment.
+func (s *streams) shun(addr raft.ServerAddress) {
+	s.mu.Lock()
+	s.shunned[string(addr)] = time.NewTimer(shunTime)
+	s.mu.Unlock()
+	s.cutTo(addr)
+}
+
+// isShunned reports whether addr must not be dialled now.
+func (s *streams) isShunned(addr string) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	timer := s.shunned[addr]
+	if timer == nil {
+		return false
+	}
+	select {
+	case <-timer.C:
+		delete(s.shunned, addr)
+		return false
+	default:
+		return true
+	}
+}
+
 // cutTo closes all connections this replica dialled to addr.
 func (s *streams) cutTo(addr raft.ServerAddress) {
-	s.cuts.Add(1)
 	s.cutAll(func(w *wire) bool { return w.to == string(addr) })
 }
 
@@ -231,9 +260,6 @@ func (s *streams) cutAll(want func(*wire) bool) {
 func (s *streams) sweep() {
 	s.cutAll(func(w *wire) bool {
 		stalled, idle := w.look()
-		if stalled {
-			s.cuts.Add(1)
-		}
 		return stalled || idle
 	})
 }

@@ -151,9 +151,9 @@ func (t *transport) TimeoutNow(id raft.ServerID, at raft.ServerAddress,
 }
 
 func (t *transport) again(at raft.ServerAddress, ask func() error) error {
-	used, cuts := t.streams.dialled(at), t.streams.cuts.Load()
+	used := t.streams.dialled(at)
 	err := ask()
-	if err != nil && used && t.streams.cuts.Load() == cuts { // what was cut on purpose is not tried again
+	if err != nil && used {
 		return ask()
 	}
 	return err

@@ -16,10 +16,10 @@ const watchEvery = time.Second
 // should have, with none stored in between.
 const tornLooks = 3
 
-// stuckLooks is how many looks in a row must find that raft refuses everything
-// for the sake of a transfer. Two looks lie between the first and the third:
-// more than three election timeouts.
-const stuckLooks = 3
+// stuckProbes is how many probes in a row raft must refuse for the sake of a
+// transfer: more than three election timeouts lie between the first and the
+// third.
+const stuckProbes = 3
 
 var (
 	errTransferStuck = errors.New("transfer stuck: the leader refuses all entries for the sake of a transfer that never ends")
@@ -31,7 +31,6 @@ var (
 func (r *Replica) watch() {
 	ticker := time.NewTicker(watchEvery)
 	defer ticker.Stop()
-	stuck := 0
 	for {
 		select {
 		case <-ticker.C:
@@ -40,30 +39,33 @@ func (r *Replica) watch() {
 		}
 		r.streams.sweep()
 		r.loud.tick()
-		stuck = r.watchTransfer(stuck)
+		r.watchTransfer()
 		if r.torn.look() && !r.cfg.Hazards.NoInstallWatchdog {
 			r.park(errLogTorn)
 		}
 	}
 }
 
-// watchTransfer counts the looks that find raft refusing everything, and parks
-// the replica in the end (raft issue 696): its next life is another replica.
-func (r *Replica) watchTransfer(stuck int) int {
+// watchTransfer asks again what raft has refused for the sake of a transfer,
+// and parks the replica when it refuses for too long (raft issue 696): its next
+// life is another replica.
+func (r *Replica) watchTransfer() {
 	if !r.refused.Load() || r.raft.State() != raft.Leader {
-		return 0
+		r.stuck.Store(0)
+		return
 	}
-	if stuck++; stuck >= stuckLooks && !r.cfg.Hazards.NoTransferWatchdog {
-		r.park(errTransferStuck)
-		return 0
+	if r.probing.Swap(true) {
+		return
 	}
-	// Nobody else may be asking. Ends with raft's answer, which Close forces.
+	// Ends with raft's answer, which Close forces.
 	r.running.Go(func() {
-		if r.barrier() == nil {
-			r.changed.ring()
+		defer r.probing.Store(false)
+		if err := r.barrier(); !errors.Is(err, raft.ErrLeadershipTransferInProgress) {
+			r.stuck.Store(0)
+		} else if r.stuck.Add(1) >= stuckProbes && !r.cfg.Hazards.NoTransferWatchdog {
+			r.park(errTransferStuck)
 		}
 	})
-	return stuck
 }
 
 // torn finds a follower whose log lacks entries that raft believes are in it.
