@@ -82,7 +82,7 @@ func TestWithoutAQuorum(t *testing.T) {
 	if _, err := n.NextSealingNumber(soon()); !errors.Is(err, cloakroom.ErrUnavailable) {
 		t.Errorf("change of the directory: got %v, want unavailable", err)
 	}
-	if s := n.Status(); s.Ready || s.Shards[0].Tolerates != 0 || s.Shards[0].Leader != "" {
+	if s := n.Status(); s.Ready || s.Shards[0].Tolerates != 0 || s.Shards[0].Majority || s.Directory.Majority || s.Shards[0].Leader != "" {
 		t.Errorf("status: %s", describe(&s))
 	}
 	if v := n.Directory(); v.Epoch == 0 || len(v.Nodes) != 3 {

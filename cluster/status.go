@@ -37,6 +37,9 @@ type GroupStatus struct {
 	Role           Role   // of the local replica
 	Leader         string // node that leads, "" if unknown
 	Members        []MemberStatus
+	// Majority: of the voters, enough to go on were heard lately. Without, the
+	// group answers nothing.
+	Majority bool
 	// Tolerates is how many more of the voters may be lost before the group
 	// stops: those heard lately less a majority, never below 0.
 	Tolerates int
@@ -119,7 +122,7 @@ func (c *Cluster) groupStatus(g *group) (s GroupStatus, ready bool) {
 			present++
 		}
 	}
-	s.Tolerates = max(0, present-(voters/2+1))
+	s.Majority, s.Tolerates = present >= voters/2+1, max(0, present-(voters/2+1))
 	s.Role = Absent
 	if m := g.member.Load(); m != nil {
 		s.Status = m.replica.Status()

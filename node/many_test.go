@@ -206,8 +206,15 @@ func TestWithoutAMajority(t *testing.T) {
 	last.call("GET", "/v1/subjects/"+d.ID, "").want(t, 503, "unavailable")
 	last.call("DELETE", "/v1/subjects/"+d.ID, "").want(t, 503, "unavailable")
 	last.call("PATCH", "/v1/subjects/"+d.ID, `{"fields":{"email":"a@example.org"}}`).want(t, 503, "unavailable")
-	last.call("GET", "/readyz", "").want(t, 200, "") // it speaks of this node only
+	last.call("GET", "/readyz", "").want(t, 200, "")                        // it speaks of this node only
+	await(t, "the last node tells that the majority is lost", func() bool { // two ticks after the deaths
+		page := last.call("GET", "/metrics", "").body
+		return strings.Contains(page, `cloakroom_shard_majority{shard="0"} 0`) && strings.Contains(page, `cloakroom_shard_majority{shard="directory"} 0`)
+	})
 	verbose := last.call("GET", "/readyz?verbose", "").want(t, 200, "").body
+	if !strings.Contains(verbose, `"majority":false`) || strings.Contains(verbose, `"majority":true`) {
+		t.Error("the verbose readiness does not tell of the lost majority")
+	}
 	if !strings.Contains(verbose, `"tolerates":0`) || strings.Contains(verbose, `"tolerates":1`) {
 		t.Error("the verbose readiness does not tell")
 	}
@@ -294,6 +301,8 @@ func TestEveryDeclaredMetricIsExposed(t *testing.T) {
 		`cloakroom_request_seconds_count{route="deposit"} 1`,
 		`cloakroom_shard_tolerates{shard="directory"} 1`,
 		`cloakroom_shard_tolerates{shard="3"} 1`,
+		`cloakroom_shard_majority{shard="directory"} 1`,
+		`cloakroom_shard_majority{shard="3"} 1`,
 		`cloakroom_shard_leader_known{shard="0"} 1`,
 		`cloakroom_nodes{alive="yes"} 3`,
 		`cloakroom_clock_skew 0`,

@@ -50,6 +50,8 @@ var (
 		"1 if the replica here leads.", []string{"shard"}, nil)
 	metricLeaderKnown = prometheus.NewDesc("cloakroom_shard_leader_known",
 		"1 if this node knows a leader, 0 during an election or without a majority.", []string{"shard"}, nil)
+	metricMajority = prometheus.NewDesc("cloakroom_shard_majority",
+		"1 if a majority of voters was heard lately; without, the shard answers nothing.", []string{"shard"}, nil)
 	metricTolerates = prometheus.NewDesc("cloakroom_shard_tolerates",
 		"Further replicas that can be lost while the shard goes on.", []string{"shard"}, nil)
 	metricTerm = prometheus.NewDesc("cloakroom_shard_term",
@@ -86,7 +88,7 @@ var (
 var catalogue = []*prometheus.Desc{
 	metricInfo, metricHardening, metricLocked, metricMapped, metricArenaLimit, metricArenaUsed,
 	metricArenaMapped, metricPoolTotal, metricPoolUsed, metricPoolRefused, metricSubjects,
-	metricErased, metricQueue, metricRole, metricLeading, metricLeaderKnown, metricTolerates,
+	metricErased, metricQueue, metricRole, metricLeading, metricLeaderKnown, metricMajority, metricTolerates,
 	metricTerm, metricApplied, metricLag, metricLogBytes, metricCompactions, metricNodes,
 	metricClockSkew, metricClockAhead, metricConnections, metricCalls, metricRefused, metricAuditEntries, metricAuditDenied, metricAuditLost,
 }
@@ -168,6 +170,7 @@ func (c collector) collectGroup(gauge func(*prometheus.Desc, float64, ...string)
 	}
 	gauge(metricLeading, oneIf(s.Role == cluster.Leader), shard)
 	gauge(metricLeaderKnown, oneIf(s.Leader != ""), shard)
+	gauge(metricMajority, oneIf(s.Majority), shard)
 	gauge(metricTolerates, float64(s.Tolerates), shard)
 	gauge(metricTerm, float64(s.Term), shard)
 	gauge(metricApplied, float64(s.Applied), shard)

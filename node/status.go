@@ -71,6 +71,7 @@ type groupStatus struct {
 	Leader     string         `json:"leader,omitempty"` // node; absent while nobody is known to lead
 	Role       string         `json:"role"`             // of the replica here
 	Leading    bool           `json:"leading"`
+	Majority   bool           `json:"majority"`  // of the voters, enough to go on were heard lately
 	Tolerates  int            `json:"tolerates"` // further replicas it goes on without
 	Members    []memberStatus `json:"members"`
 	Generation uint32         `json:"generation"`
@@ -168,7 +169,7 @@ func nodesOf(view *directory.View, all *cluster.Status) []nodeStatus {
 
 func groupOf(s *cluster.GroupStatus) groupStatus {
 	g := groupStatus{
-		Leader: s.Leader, Role: string(s.Role), Leading: s.Role == cluster.Leader, Tolerates: s.Tolerates,
+		Leader: s.Leader, Role: string(s.Role), Leading: s.Role == cluster.Leader, Majority: s.Majority, Tolerates: s.Tolerates,
 		Members: make([]memberStatus, len(s.Members)), Generation: s.Generation, Term: s.Term,
 		Applied: s.Applied, Lag: s.Lag, LogBytes: s.LogBytes, Parked: s.Parked,
 	}

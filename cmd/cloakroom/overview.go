@@ -41,7 +41,7 @@ type nodeStatus struct {
 // groupOverview is what is shown of one Raft group.
 type groupOverview struct {
 	Leader, Role, Parked string
-	Leading              bool
+	Leading, Majority    bool
 	Tolerates            int
 	Lag                  uint64
 	Subjects             int
@@ -66,7 +66,7 @@ func overview(document []byte) ([][]string, error) {
 		{"subjects", fmt.Sprintf("%d, and %d erased", s.Subjects, s.Erased)},
 		{"schema epoch", fmt.Sprint(s.Schema)},
 		{"nodes", s.nodes()},
-		{"directory", fmt.Sprintf("led by %s, tolerates the loss of %s", cmp.Or(s.Directory.Leader, "nobody"), nodesWord(s.Directory.Tolerates))},
+		{"directory", fmt.Sprintf("led by %s, %s", cmp.Or(s.Directory.Leader, "nobody"), s.Directory.tolerance())},
 		{"shards", s.shards()},
 		{"keys and buffers", fmt.Sprintf("%s, lock %s, %s locked", s.Memory.Backend, s.Memory.Lock, size(s.Memory.Locked["keys"]+s.Memory.Locked["pool"]))},
 		{"record memory", fmt.Sprintf("%s of %s used, locked: %s", size(s.Arena.Used), size(s.Arena.Limit), yesNo(s.Memory.ArenaLocked))},
@@ -104,20 +104,29 @@ func (s *nodeStatus) nodes() string {
 
 // shards says how the shards are, in one line.
 func (s *nodeStatus) shards() string {
-	led, least := 0, 0
+	led := 0
+	var least *groupOverview
 	var notable []string
-	for i, shard := range s.Shards {
+	for i := range s.Shards {
+		shard := &s.Shards[i]
 		if shard.Leading {
 			led++
 		}
-		if i == 0 || shard.Tolerates < least {
-			least = shard.Tolerates
+		if least == nil || shard.margin() < least.margin() {
+			least = shard
 		}
 		if text := shard.notable(); text != "" {
 			notable = append(notable, fmt.Sprintf("shard %d %s", i, text))
 		}
 	}
-	line := fmt.Sprintf("%d, %d led here, each tolerates the loss of %s", len(s.Shards), led, nodesWord(least))
+	line := fmt.Sprintf("%d, %d led here", len(s.Shards), led)
+	switch {
+	case least == nil || !least.Majority:
+	case least.Leader == "":
+		line += ", tolerated losses not known during an election"
+	default:
+		line += ", each tolerates the loss of " + nodesWord(least.Tolerates)
+	}
 	const few = 4
 	if len(notable) > few {
 		notable = append(notable[:few], fmt.Sprintf("%d more (shards list)", len(notable)-few))
@@ -135,11 +144,35 @@ func nodesWord(n int) string {
 	return fmt.Sprintf("%d nodes", n)
 }
 
+// margin orders groups by how near they are to a stop.
+func (g *groupOverview) margin() int {
+	switch {
+	case !g.Majority:
+		return -2
+	case g.Leader == "":
+		return -1
+	}
+	return g.Tolerates
+}
+
+// tolerance says what a group can lose.
+func (g *groupOverview) tolerance() string {
+	switch {
+	case !g.Majority:
+		return "has no majority: answers nothing"
+	case g.Leader == "":
+		return "tolerated losses not known during an election"
+	}
+	return "tolerates the loss of " + nodesWord(g.Tolerates)
+}
+
 // notable says what is out of order with a group, as this node sees it.
 func (g *groupOverview) notable() string {
 	switch {
 	case g.Parked != "":
 		return "stopped here: " + g.Parked
+	case !g.Majority:
+		return "has no majority: answers nothing"
 	case g.Leader == "":
 		return "has no leader"
 	case g.Role == "catching-up":
@@ -167,7 +200,14 @@ func shardRows(document []byte) ([][]string, error) {
 			}
 			members = append(members, text)
 		}
-		rows = append(rows, []string{name, cmp.Or(g.Leader, "none"), g.Role, nodesWord(g.Tolerates), fmt.Sprint(g.Lag),
+		losses := nodesWord(g.Tolerates)
+		switch {
+		case !g.Majority:
+			losses = "no majority"
+		case g.Leader == "":
+			losses = "not known"
+		}
+		rows = append(rows, []string{name, cmp.Or(g.Leader, "none"), g.Role, losses, fmt.Sprint(g.Lag),
 			fmt.Sprint(g.Subjects), strings.Join(members, ", "), g.Parked})
 	}
 	add("directory", &s.Directory)

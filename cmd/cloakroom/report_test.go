@@ -57,15 +57,15 @@ func TestNoEscapesReachTheTerminal(t *testing.T) {
 
 func TestOverviewIsShortAndTellsWhatFails(t *testing.T) {
 	rows, err := overview([]byte(`{"ready":true,"subjects":3,"node":"n1",
-		"nodes":[{"name":"n1","alive":true},{"name":"n2","alive":false}],"clock_skew":true,"directory":{"leader":"n2","tolerates":1},
-		"shards":[{"leading":true,"leader":"n1","role":"leader","tolerates":1},{"leader":"n2","parked":"disk"},
-			{"role":"follower"},{"leader":"n2","role":"catching-up","lag":7}],
+		"nodes":[{"name":"n1","alive":true},{"name":"n2","alive":false}],"clock_skew":true,"directory":{"leader":"n2","majority":true,"tolerates":1},
+		"shards":[{"leading":true,"majority":true,"leader":"n1","role":"leader","tolerates":1},{"leader":"n2","majority":true,"parked":"disk"},
+			{"role":"follower","majority":true},{"leader":"n2","majority":true,"role":"catching-up","lag":7}],
 		"memory":{"backend":"secretmem","locked":{"keys":1024,"pool":1048576},"hardening":[{"name":"swap","ok":false,"detail":"swap is on"}]}}`))
 	if err != nil {
 		t.Fatal(err)
 	}
 	text := fmt.Sprint(rows)
-	for _, want := range []string{"ready yes", "subjects 3", "4, 1 led here, each tolerates the loss of no node",
+	for _, want := range []string{"ready yes", "subjects 3", "4, 1 led here, tolerated losses not known during an election",
 		"shard 1 stopped here: disk; shard 2 has no leader; shard 3 is catching up here, 7 entries behind", "nodes n1 (this one), n2 (not heard of)",
 		"directory led by n2, tolerates the loss of one node", "clocks no majority", "1.0 MiB locked", "swap does not hold"} {
 		if !strings.Contains(text, want) {
@@ -74,6 +74,25 @@ func TestOverviewIsShortAndTellsWhatFails(t *testing.T) {
 	}
 	if _, err := overview([]byte(`{"ready":`)); err == nil {
 		t.Error("a torn document is taken")
+	}
+}
+
+// A lost majority is not "tolerates no loss": nothing is answered any more.
+func TestALostMajorityIsSaidToBe(t *testing.T) {
+	document := []byte(`{"node":"n1","directory":{"role":"follower","majority":false,"tolerates":0},
+		"shards":[{"role":"follower","majority":false,"tolerates":0},{"leader":"n1","majority":true,"tolerates":0},{"majority":true}]}`)
+	rows, err := overview(document)
+	if err != nil {
+		t.Fatal(err)
+	}
+	text := fmt.Sprint(rows)
+	for _, want := range []string{"directory led by nobody, has no majority: answers nothing", "3, 0 led here; shard 0 has no majority: answers nothing; shard 2 has no leader"} {
+		if !strings.Contains(text, want) {
+			t.Errorf("no %q in %s", want, text)
+		}
+	}
+	if rows, err = shardRows(document); err != nil || rows[1][3] != "no majority" || rows[3][3] != "no node" || rows[4][3] != "not known" {
+		t.Errorf("shards list: %v %v", rows, err)
 	}
 }
 
