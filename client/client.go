@@ -60,18 +60,29 @@ type reply struct {
 	body   []byte
 }
 
+// slowCall is after how long a call is called slow.
+const slowCall = time.Second
+
 // do sends the call until it succeeds, fails for good, or the retries are
 // used up. The error matches a sentinel of package cloakroom if the server
 // answered, and [context.Canceled] and the like if ctx ended.
 func (c *Client) do(ctx context.Context, call *call) (*reply, error) {
+	if c.cfg.Slow != nil {
+		defer time.AfterFunc(slowCall, c.cfg.Slow).Stop()
+	}
+	begin := time.Now()
 	for attempt := 0; ; attempt++ {
-		answer, err := c.send(ctx, call)
+		started, limit := time.Now(), c.cfg.Timeout
+		if c.cfg.Total > 0 {
+			limit = max(min(limit, c.cfg.Total-time.Since(begin)), 1)
+		}
+		answer, err := c.send(ctx, call, limit)
 		if err == nil {
 			return answer, nil
 		}
 		err = fmt.Errorf("%s: %w", call.verb, err)
 		wait, ok := c.backoff(err, call.repeat, attempt)
-		if !ok {
+		if !ok || c.cfg.Total > 0 && time.Since(begin)+wait+time.Since(started) > c.cfg.Total {
 			return nil, err
 		}
 		if c.cfg.Sleep(ctx, wait) != nil {
@@ -118,12 +129,12 @@ func (c *Client) newKey() (string, error) {
 	return id.String(), nil
 }
 
-// send makes one attempt. It goes to the transport directly: http.Client would
+// send makes one attempt, which takes limit at most. It goes to the transport directly: http.Client would
 // add redirects, which carry values and token to a place nobody named.
-func (c *Client) send(ctx context.Context, call *call) (*reply, error) {
+func (c *Client) send(ctx context.Context, call *call, limit time.Duration) (*reply, error) {
 	var inUse sync.WaitGroup // bodies; each is closed by net/http, whatever happens
 	defer inUse.Wait()
-	attempt, cancel := context.WithTimeout(ctx, c.cfg.Timeout)
+	attempt, cancel := context.WithTimeout(ctx, limit)
 	defer cancel() // before the wait: it makes net/http let go
 	req, err := c.request(attempt, call, &inUse)
 	if err != nil {
@@ -131,12 +142,12 @@ func (c *Client) send(ctx context.Context, call *call) (*reply, error) {
 	}
 	resp, err := c.cfg.Transport.RoundTrip(req)
 	if err != nil {
-		return nil, c.transportError(ctx, err)
+		return nil, c.transportError(ctx, limit, err)
 	}
 	defer resp.Body.Close()
 	body, err := readReply(resp)
 	if err != nil {
-		return nil, c.transportError(ctx, err)
+		return nil, c.transportError(ctx, limit, err)
 	}
 	if resp.StatusCode/100 != 2 {
 		return nil, parseProblem(resp.StatusCode, resp.Header, body, time.Now())
@@ -206,7 +217,7 @@ func (e *UnreachableError) Unwrap() error { return e.Err }
 // transportError says which host did not answer, and what the usual causes
 // mean. A transport's errors do not hold the URL, in which a pseudonym may
 // stand.
-func (c *Client) transportError(ctx context.Context, err error) error {
+func (c *Client) transportError(ctx context.Context, limit time.Duration, err error) error {
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
 	}
@@ -214,7 +225,7 @@ func (c *Client) transportError(ctx context.Context, err error) error {
 	var record tls.RecordHeaderError
 	switch {
 	case errors.Is(err, context.DeadlineExceeded):
-		err = fmt.Errorf("%w after %v", err, c.cfg.Timeout)
+		err = fmt.Errorf("%w after %v", err, limit.Round(time.Millisecond))
 	case errors.As(err, &authority):
 		err = fmt.Errorf("%w (name the cluster's CA certificate)", err)
 	case errors.As(err, &record):

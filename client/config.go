@@ -29,6 +29,12 @@ type Config struct {
 	CACert string
 	// Timeout bounds one attempt, from the dial to the last byte; 30 s.
 	Timeout time.Duration
+	// Total bounds one call with all its attempts; 0: the attempts bound it. One
+	// that would likely be cut off is not begun: nobody would know what it did.
+	Total time.Duration
+	// Slow, if not nil, is called once in a call that goes on for a second, on
+	// a goroutine of its own.
+	Slow func()
 	// Retries bounds how often one call is tried again; 4, negative: never.
 	Retries int
 	// Transport replaces the transport; CACert is ignored then.
@@ -45,7 +51,7 @@ func (cfg Config) withDefaults() (Config, *url.URL, error) {
 	if cfg.Timeout == 0 {
 		cfg.Timeout = 30 * time.Second
 	}
-	if cfg.Timeout < 0 {
+	if cfg.Timeout < 0 || cfg.Total < 0 {
 		faults = append(faults, errors.New("the timeout is negative"))
 	}
 	if cfg.Retries == 0 {

@@ -121,6 +121,7 @@ func (a *app) runImport(ctx context.Context, path string, f *importFlags) error 
 	if err := f.check(path); err != nil {
 		return usage(err)
 	}
+	a.hasBar = true
 	server, err := a.client()
 	if err != nil {
 		return err

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"sync"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -20,6 +21,7 @@ type app struct {
 	addr, tokenFile, caCert string
 	timeout                 time.Duration
 	json                    bool
+	hasBar                  bool   // the command shows its progress itself
 	control                 string // socket of a dev process
 
 	keepDumpable bool // dev leaves the process as it is; for tests, which share it
@@ -49,7 +51,7 @@ Exit codes: 0 done, 1 failed, 2 wrong usage, 3 not now (try again later).`,
 	flags.StringVar(&a.addr, "addr", cmp.Or(os.Getenv("CLOAKROOM_ADDR"), defaultAddr), "address of the server (CLOAKROOM_ADDR)")
 	flags.StringVar(&a.tokenFile, "token-file", os.Getenv("CLOAKROOM_TOKEN_FILE"), "file with the token, - for standard input (CLOAKROOM_TOKEN_FILE)")
 	flags.StringVar(&a.caCert, "cacert", os.Getenv("CLOAKROOM_CACERT"), "file with the CA certificate to trust, PEM (CLOAKROOM_CACERT)")
-	flags.DurationVar(&a.timeout, "timeout", 30*time.Second, "longest time for one attempt of a request")
+	flags.DurationVar(&a.timeout, "timeout", 30*time.Second, "longest time for one request, all its attempts together")
 	root.AddCommand(a.dev(), a.deposit(), a.resolve(), a.get(), a.erase(), a.importCommand(),
 		a.status(), a.shards(), a.schema(), a.version(), a.man(root))
 	return root
@@ -63,7 +65,11 @@ func (a *app) jsonFlag(c *cobra.Command) *cobra.Command {
 
 // client returns a client made from the flags.
 func (a *app) client() (*client.Client, error) {
-	cfg := client.Config{Addr: a.addr, CACert: a.caCert, Timeout: a.timeout}
+	cfg := client.Config{Addr: a.addr, CACert: a.caCert, Timeout: a.timeout, Total: a.timeout}
+	if isTerminal(a.err) && !a.hasBar {
+		var once sync.Once // per command, however many requests it sends
+		cfg.Slow = func() { once.Do(func() { fmt.Fprintln(a.err, "No answer yet: waiting for a leader…") }) }
+	}
 	if a.tokenFile != "" {
 		token, err := a.readToken()
 		if err != nil {
