@@ -155,6 +155,43 @@ func TestANodeThatDiedComesBack(t *testing.T) {
 	}
 }
 
+// Once the log is cut, a node that comes back gets its shards as snapshots,
+// and takes none that is not sealed and signed.
+func TestANodeThatComesBackIsSentSealedSnapshots(t *testing.T) {
+	change := func(cfg *node.Config) { cfg.Shards, cfg.LogBudget = 1, 1<<20 }
+	nodes := openMany(t, 3, change)
+	const fresh = "\ncloakroom_snapshots_opened_total 0\n"
+	cut := func() bool {
+		return !strings.Contains(nodes[0].call("GET", "/metrics", "").body, "\ncloakroom_shard_snapshots_total{shard=\"0\"} 0\n")
+	}
+	large := `{"fields":{"address":{"street":"` + strings.Repeat("Long Street ", 300) + `"}}}`
+	var ids []string
+	for !cut() {
+		if len(ids) > 2000 {
+			t.Fatal("2000 large values have not cut the log")
+		}
+		for range 20 {
+			ids = append(ids, nodes[0].deposit(large).ID)
+		}
+	}
+	address := nodes[1].node.ClusterAddr()
+	if err := nodes[1].node.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	nodes[1] = open(t, beside([]*house{nodes[0], nodes[2]}, "n2", address, change))
+	settle(t, nodes)
+	page := nodes[1].call("GET", "/metrics", "").want(t, 200, "").body
+	if strings.Contains(page, fresh) || !strings.Contains(page, "\ncloakroom_snapshots_opened_total ") {
+		t.Error("it came back without a sealed snapshot")
+	}
+	if got := nodes[1].node.Subjects(); got != len(ids) {
+		t.Errorf("its replica holds %d subjects, want %d", got, len(ids))
+	}
+	if p := nodes[1].resolve(ids[len(ids)-20:], `["address"]`); len(p.Subjects) != 20 {
+		t.Errorf("%d of 20 subjects are answered", len(p.Subjects))
+	}
+}
+
 // Two nodes of one name would count for one, and be two.
 func TestTwoNodesOfOneName(t *testing.T) {
 	nodes := openMany(t, 3, nil)

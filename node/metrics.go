@@ -64,6 +64,8 @@ var (
 		"Bytes of the log in memory.", []string{"shard"}, nil)
 	metricCompactions = prometheus.NewDesc("cloakroom_shard_snapshots_total",
 		"Snapshots taken to shorten the log.", []string{"shard"}, nil)
+	metricInstalled = prometheus.NewDesc("cloakroom_snapshots_opened_total",
+		"Sealed snapshots of other nodes that were opened here, their signature verified.", nil, nil)
 	metricNodes = prometheus.NewDesc("cloakroom_nodes",
 		"Registered nodes, by whether they were heard of lately.", []string{"alive"}, nil)
 	metricClockSkew = prometheus.NewDesc("cloakroom_clock_skew",
@@ -89,7 +91,7 @@ var catalogue = []*prometheus.Desc{
 	metricInfo, metricHardening, metricLocked, metricMapped, metricArenaLimit, metricArenaUsed,
 	metricArenaMapped, metricPoolTotal, metricPoolUsed, metricPoolRefused, metricSubjects,
 	metricErased, metricQueue, metricRole, metricLeading, metricLeaderKnown, metricMajority, metricTolerates,
-	metricTerm, metricApplied, metricLag, metricLogBytes, metricCompactions, metricNodes,
+	metricTerm, metricApplied, metricLag, metricLogBytes, metricCompactions, metricInstalled, metricNodes,
 	metricClockSkew, metricClockAhead, metricConnections, metricCalls, metricRefused, metricAuditEntries, metricAuditDenied, metricAuditLost,
 }
 
@@ -134,6 +136,7 @@ func (c collector) Collect(out chan<- prometheus.Metric) {
 	stats := n.audit.Stats()
 	count(metricAuditEntries, float64(stats.Entries))
 	count(metricAuditDenied, float64(stats.Denied))
+	count(metricInstalled, float64(n.installed.Load()))
 	count(metricAuditLost, float64(stats.Lost))
 }
 

@@ -25,6 +25,8 @@ import (
 
 // Node is one running node.
 type Node struct {
+	installed atomic.Uint64 // snapshots of others that were opened and verified
+
 	cfg    Config
 	id     directory.ID // of the cluster
 	now    func() time.Time

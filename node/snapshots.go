@@ -3,6 +3,7 @@ package node
 import (
 	"fmt"
 	"io"
+	"sync/atomic"
 
 	"cloakroom"
 	"cloakroom/cluster"
@@ -53,7 +54,23 @@ func (n *Node) openSnapshot(r io.Reader, at cluster.SnapshotInfo) (io.Reader, er
 	if err != nil {
 		return nil, err
 	}
-	return opened, nil
+	return &counted{opened, &n.installed}, nil
+}
+
+// counted counts a snapshot once it was read to its end, which comes without
+// an error only if the signature holds.
+type counted struct {
+	io.Reader
+	count *atomic.Uint64
+}
+
+func (c *counted) Read(p []byte) (int, error) {
+	n, err := c.Reader.Read(p)
+	if err == io.EOF && c.count != nil {
+		c.count.Add(1)
+		c.count = nil // EOF may be asked for again
+	}
+	return n, err
 }
 
 // originOf says what a snapshot is of, in the words of package snapshot.
