@@ -15,6 +15,10 @@ type group struct {
 	member  atomic.Pointer[member] // the replica that lives here; nil: none
 	changed bell                   // rings when member changes
 	hint    atomic.Pointer[string] // the node that led when last heard of; nil: unknown
+
+	// Of the goroutine that tends it.
+	trouble  string // told last
+	troubled int64  // tick
 }
 
 // lead returns the local replica if it leads, and its term.

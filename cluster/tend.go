@@ -66,10 +66,16 @@ func (c *Cluster) step(ctx context.Context, cmd *directory.Command) error {
 	return err
 }
 
-// trouble logs why a step was not taken; the next tick tries again.
+// sayAgain is how many ticks the same trouble is not told again.
+const sayAgain = 60
+
+// trouble logs why a step was not taken; the next tick tries again. Only the
+// goroutine that tends g calls it.
 func (c *Cluster) trouble(g *group, what string, err error) {
-	if errors.Is(err, context.Canceled) {
+	now := c.ticked.Load()
+	if errors.Is(err, context.Canceled) || g.trouble == what && now-g.troubled < sayAgain {
 		return
 	}
+	g.trouble, g.troubled = what, now
 	c.cfg.Logger.Warn(what, "group", g.id.String(), "error", err)
 }

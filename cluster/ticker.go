@@ -56,9 +56,9 @@ func (c *Cluster) moveTime(now time.Time) {
 		if m == nil {
 			continue
 		}
-		at, voters, agreed := c.shardTime(s, m, now, clocks)
+		at, voters, heard, agreed := c.shardTime(m, now, clocks)
 		if !agreed || voters == 1 && !s.pace.keeps(at, now) {
-			skewed = true
+			skewed = skewed || heard > voters/2 // a new leader may have heard nobody yet
 			continue
 		}
 		c.tellTime(s, at, now)
@@ -76,14 +76,15 @@ func (c *Cluster) moveTime(now time.Time) {
 const fresh = 3 * timeStep
 
 // shardTime returns the median of the clocks of a shard's voters, how many
-// voters there are, and false if no majority of them agrees.
-func (c *Cluster) shardTime(s *shard, m *member, now time.Time, clocks []confirm.Reading) (at time.Time, voters int, agreed bool) {
+// voters there are and were heard, and false if no majority of them agrees. m
+// leads the shard.
+func (c *Cluster) shardTime(m *member, now time.Time, clocks []confirm.Reading) (at time.Time, voters, heard int, agreed bool) {
 	if c.net == nil {
-		return now, 1, true
+		return now, 1, 1, true
 	}
 	_, members, err := m.replica.Members()
 	if err != nil {
-		return time.Time{}, 0, false
+		return time.Time{}, 0, 0, false
 	}
 	var others []time.Time
 	for i := range members {
@@ -99,7 +100,7 @@ func (c *Cluster) shardTime(s *shard, m *member, now time.Time, clocks []confirm
 		}
 	}
 	at, agreed = confirm.Median(now, others, voters)
-	return at, voters, agreed
+	return at, voters, 1 + len(others), agreed
 }
 
 // tellTime queues a time command and waits for nothing. It tells no time that
