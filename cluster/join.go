@@ -90,8 +90,10 @@ func (c *Cluster) knockAt(ctx context.Context, addr string, self replica.Identit
 	if reply.Generation != c.desk.generation {
 		return fmt.Errorf("join at %s: %w: the directory is of generation %d", who.Node, cloakroom.ErrConflict, reply.Generation)
 	}
-	c.net.book.Store(&book{members: reply.Members})
-	c.net.Review()
+	if reply.Epoch > c.net.book.Load().epoch {
+		c.net.book.Store(&book{epoch: reply.Epoch, members: reply.Members})
+		c.net.Review()
+	}
 	return nil
 }
 
@@ -108,7 +110,7 @@ func (c *Cluster) serveJoin(ctx context.Context, from peer.Peer, body []byte) ([
 	if err != nil {
 		reply.Text = err.Error()
 	} else {
-		reply.Members = c.directoryVoters()
+		reply.Epoch, reply.Members = directoryVoters(c.Directory())
 	}
 	reply.Code = wire.CodeOf(err)
 	return reply.Append(nil), nil
@@ -206,15 +208,13 @@ func (c *Cluster) enlist(req *wire.JoinRequest) (*directory.Command, error) {
 }
 
 // directoryVoters lists the living voters of the directory, for the book of
-// another node.
-func (c *Cluster) directoryVoters() []wire.Member {
-	view := c.Directory()
-	var members []wire.Member
+// another node, and says of which epoch they are.
+func directoryVoters(view *directory.View) (epoch uint64, members []wire.Member) {
 	for i := range view.Directory.Replicas {
 		r := &view.Directory.Replicas[i]
 		if n, there := view.Node(r.Node); there && n.Life == r.Life && r.State == directory.Voter && len(members) < wire.MaxMembers {
 			members = append(members, wire.Member{ID: r.ID, Address: r.Address, Node: n.Name, Life: n.Life, NodeAddress: n.Address})
 		}
 	}
-	return members
+	return view.Epoch, members
 }

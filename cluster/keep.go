@@ -211,7 +211,8 @@ func (k *keeping) visit(ctx context.Context, self replica.Identity) {
 // for this one.
 func (c *Cluster) others() []string {
 	var addrs []string
-	for _, m := range c.directoryVoters() {
+	_, voters := directoryVoters(c.Directory())
+	for _, m := range voters {
 		if m.Node != c.cfg.Node {
 			addrs = append(addrs, m.NodeAddress)
 		}

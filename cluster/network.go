@@ -52,8 +52,30 @@ type network struct {
 
 // book is who the voters of the directory are, as another node told it. It
 // serves where the directory itself can't yet: before the first view, and for
-// a replica that has lost sight of its leader.
-type book struct{ members []wire.Member }
+// a replica that has lost sight of its leader. Once this node's own view has
+// come as far the book is closed: it would know lives that are over.
+type book struct {
+	epoch   uint64 // of the view it was taken from
+	members []wire.Member
+}
+
+// newer returns who is in the book, as long as it is newer than the view.
+func (n *network) newer(view *directory.View) []wire.Member {
+	if b := n.book.Load(); b.epoch > view.Epoch {
+		return b.members
+	}
+	return nil
+}
+
+// whois returns what a newer book says of a node.
+func (n *network) whois(view *directory.View, node string) (m wire.Member, there bool) {
+	for _, m := range n.newer(view) {
+		if m.Node == node {
+			return m, true
+		}
+	}
+	return m, false
+}
 
 // openNetwork opens the port. Calls are answered from now on.
 func (c *Cluster) openNetwork() error {
@@ -87,44 +109,53 @@ var errStranger = fmt.Errorf("not a node of this cluster: %w", cloakroom.ErrDeni
 
 // resolve says where a node is, and which of its lives.
 func (n *network) resolve(node string) (addr, life string, ok bool) {
-	if info, there := n.c.Directory().Node(node); there {
-		return info.Address, info.Life, true
+	view := n.c.Directory()
+	if m, there := n.whois(view, node); there {
+		return m.NodeAddress, m.Life, true
 	}
-	for _, m := range n.book.Load().members {
-		if m.Node == node {
-			return m.NodeAddress, m.Life, true
-		}
-	}
-	return "", "", false
+	info, there := view.Node(node)
+	return info.Address, info.Life, there
 }
 
 // admit says why a caller is not a node of the cluster.
 func (n *network) admit(node, life string) error {
-	if info, there := n.c.Directory().Node(node); there && info.Life == life {
+	if _, now, there := n.resolve(node); there && now == life {
 		return nil
 	}
-	for _, m := range n.book.Load().members {
-		if m.Node == node && m.Life == life {
-			return nil
-		}
-	}
 	return errStranger
+}
+
+// errUnlisted refuses a replica that the directory does not know there.
+var errUnlisted = fmt.Errorf("not a replica of the group on that node: %w", cloakroom.ErrDenied)
+
+// admitReplica says why a replica on an admitted node may not speak for a
+// group: it must be one of the group's, of the life in which its node is.
+func (n *network) admitReplica(g directory.GroupID, node, id string) error {
+	view := n.c.Directory()
+	if m, there := n.whois(view, node); there && g == directory.DirectoryGroup && m.ID == id {
+		return nil
+	}
+	_, life, _ := n.resolve(node)
+	if group, r, there := view.Replica(id); there && group == g && r.Node == node && r.Life == life {
+		return nil
+	}
+	return errUnlisted
 }
 
 // locate finds a replica of a group by its virtual address. One of a life
 // that is over is nowhere.
 func (n *network) locate(g directory.GroupID, addr string) (node, at, id string, ok bool) {
 	view := n.c.Directory()
-	if group, r, there := view.ReplicaAt(addr); there {
-		info, known := view.Node(r.Node)
-		return r.Node, info.Address, r.ID, known && group == g && info.Life == r.Life
-	}
 	if g == directory.DirectoryGroup {
-		for _, m := range n.book.Load().members {
+		for _, m := range n.newer(view) {
 			if m.Address == addr {
 				return m.Node, m.NodeAddress, m.ID, true
 			}
 		}
+	}
+	if group, r, there := view.ReplicaAt(addr); there {
+		at, life, known := n.resolve(r.Node)
+		return r.Node, at, r.ID, known && group == g && life == r.Life
 	}
 	return "", "", "", false
 }
@@ -134,6 +165,7 @@ func (n *network) stream(g *group, self replica.Identity) (*peer.Stream, error) 
 	return n.Stream(peer.StreamConfig{
 		Group: uint32(g.id), Generation: g.generation, Replica: self.ID, Address: self.Addr,
 		Locate: func(addr string) (node, at, id string, ok bool) { return n.locate(g.id, addr) },
+		Admit:  func(node, id string) error { return n.admitReplica(g.id, node, id) },
 	})
 }
 
@@ -172,7 +204,7 @@ func (c *Cluster) nodeOf(id string) string {
 		return r.Node
 	}
 	if c.net != nil {
-		for _, m := range c.net.book.Load().members {
+		for _, m := range c.net.newer(c.Directory()) {
 			if m.ID == id {
 				return m.Node
 			}

@@ -47,6 +47,7 @@ func (m *JoinRequest) Decode(b []byte) error {
 //	1       1     code
 //	2       2+…   text for the operator
 //	        4     generation of the directory group
+//	        8     epoch of the view that the members are taken from
 //	        4     number of members, at most MaxMembers
 //	        …     members, each: 2+… replica ID, 2+… its virtual address,
 //	              2+… node, 2+… life, 2+… address of the node
@@ -54,6 +55,7 @@ type JoinReply struct {
 	Code       Code
 	Text       string // why not, or empty
 	Generation uint32
+	Epoch      uint64 // of the view that Members are taken from
 	Members    []Member
 }
 
@@ -72,6 +74,7 @@ func (m *JoinReply) Append(dst []byte) []byte {
 	dst = append(dst, format, byte(m.Code))
 	dst = appendString(dst, m.Text)
 	dst = binary.BigEndian.AppendUint32(dst, m.Generation)
+	dst = binary.BigEndian.AppendUint64(dst, m.Epoch)
 	dst = binary.BigEndian.AppendUint32(dst, uint32(len(m.Members)))
 	for i := range m.Members {
 		for _, s := range m.Members[i].parts() {
@@ -84,7 +87,7 @@ func (m *JoinReply) Append(dst []byte) []byte {
 // Decode reads one message.
 func (m *JoinReply) Decode(b []byte) error {
 	r := open(b)
-	m.Code, m.Text, m.Generation = r.code(), r.string(), r.uint32()
+	m.Code, m.Text, m.Generation, m.Epoch = r.code(), r.string(), r.uint32(), r.uint64()
 	m.Members = m.Members[:0]
 	for range r.count(MaxMembers, 5*2) {
 		var member Member

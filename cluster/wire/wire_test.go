@@ -116,7 +116,7 @@ func samples() []message {
 	return []message{
 		&JoinRequest{Node: "n2", Life: "0011", Address: "host:7000", Zone: "z", Replica: Identity{"r2", "v2"}},
 		&JoinRequest{},
-		&JoinReply{Code: OK, Generation: 1, Members: []Member{{"r1", "v1", "n1", "00", "host:1"}, {ID: "r2"}}},
+		&JoinReply{Code: OK, Generation: 1, Epoch: 7, Members: []Member{{"r1", "v1", "n1", "00", "host:1"}, {ID: "r2"}}},
 		&JoinReply{Code: Refused, Text: "two nodes with one name"},
 		&ProposeRequest{Group: 3, Generation: 2, Count: 2, Items: items(2)},
 		&ProposeRequest{Group: 1, Count: 1, Items: items(1)},
