@@ -24,15 +24,14 @@ func (n *Node) sealSnapshot(w io.Writer, at cluster.SnapshotInfo) (io.WriteClose
 		return nil, err
 	}
 	epoch, recipient := n.keys.SnapshotRecipient()
-	h := snapshot.Header{Origin: origin, Created: n.now().UnixMilli(), Epoch: epoch}
-	h.Lowest, h.Highest = n.keys.Epochs()
+	h := snapshot.Header{Origin: origin, Created: n.now().UnixMilli(), Epoch: epoch, Payload: at.Payload}
+	if origin.Group != 0 { // the directory holds no records
+		h.Lowest, h.Highest = n.keys.Epochs()
+	}
 	if counted, ok := at.View.(interface {
 		Counts() (records, living, erased uint64)
 	}); ok {
 		h.Records, h.Living, h.Erased = counted.Counts()
-	}
-	if h.Payload, err = at.View.WriteTo(io.Discard); err != nil {
-		return nil, err
 	}
 	sealed, err := snapshot.NewWriter(w, h, snapshot.Seal{Recipient: recipient, Sign: n.keys.SignNamed})
 	if err != nil {

@@ -26,7 +26,7 @@ func TestSnapshotsPassBetweenNodesOfACluster(t *testing.T) {
 	state := bytes.Repeat([]byte("sealed records, "), 10_000)
 	at := cluster.SnapshotInfo{Group: "shard 3", Generation: 1, Index: 42, Term: 7}
 	sealing := at
-	sealing.View = fakeView{state}
+	sealing.View, sealing.Payload = fakeView{state}, int64(len(state))
 	var file bytes.Buffer
 	w, err := nodes[0].node.SealSnapshot(&file, sealing)
 	if err == nil {
@@ -71,5 +71,34 @@ func TestSnapshotsPassBetweenNodesOfACluster(t *testing.T) {
 	damaged[len(damaged)-1] ^= 1 // of the signature
 	if _, err := open(nodes[1], at, damaged); !errors.Is(err, snapshot.ErrSignature) {
 		t.Errorf("with a damaged signature: %v", err)
+	}
+}
+
+// walked counts how often a state is written out.
+type walked struct {
+	fakeView
+	times *int
+}
+
+func (v walked) WriteTo(w io.Writer) (int64, error) {
+	*v.times++
+	return v.fakeView.WriteTo(w)
+}
+
+// Whoever hands a state over has counted it: sealing walks it no third time.
+func TestSealingTakesTheLengthItIsGiven(t *testing.T) {
+	h, times := open(t, nil), 0
+	for _, group := range []string{"directory", "shard 0"} {
+		at := cluster.SnapshotInfo{Group: group, Generation: 1, Index: 42, Term: 7, View: walked{fakeView{[]byte("state")}, &times}, Payload: 5}
+		w, err := h.node.SealSnapshot(io.Discard, at)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := w.Write([]byte("state")); err != nil || w.Close() != nil {
+			t.Errorf("%s: %v", group, err)
+		}
+	}
+	if times != 0 {
+		t.Errorf("the state was written out %d times", times)
 	}
 }

@@ -13,6 +13,7 @@ type SnapshotInfo struct {
 	Generation  uint32
 	Index, Term uint64 // of the last entry in it
 	View        View   // what is sealed; nil when opening
+	Payload     int64  // bytes that View writes; 0 when opening
 }
 
 // sealedView is a view on its way to another replica.
@@ -26,15 +27,16 @@ type sealedView struct {
 // what is sealed from the length of what it holds; without it, it is sealed
 // once to nowhere.
 func (s *sealedView) size(sized func(int64) int64) (int64, error) {
-	if s.seal == nil || sized != nil {
-		n, err := s.view.WriteTo(io.Discard)
-		if err == nil && s.seal != nil {
-			n = sized(n)
-		}
+	n, err := s.view.WriteTo(io.Discard)
+	if err != nil || s.seal == nil {
 		return n, err
 	}
+	s.info.Payload = n
+	if sized != nil {
+		return sized(n), nil
+	}
 	var count counter
-	err := s.writeTo(&count)
+	err = s.writeTo(&count)
 	return int64(count), err
 }
 
