@@ -28,9 +28,9 @@ func BenchmarkReadOfThree(b *testing.B) {
 				var turn atomic.Int64
 				begin, before := time.Now(), cpuTime(b)
 				run := func(next func() bool) {
-					dst := &command.Records{}
+					dst, scratch := &command.Records{}, make([]Part, cloakroom.MaxShards)
 					for next() {
-						readPage(b, n.Cluster, pages[int(turn.Add(1))%len(pages)], dst)
+						readPage(b, n.Cluster, pages[int(turn.Add(1))%len(pages)], scratch, dst)
 					}
 				}
 				if callers == 1 {
@@ -46,10 +46,9 @@ func BenchmarkReadOfThree(b *testing.B) {
 	}
 }
 
-// readPage reads one page; it copies the parts, which callers share.
-func readPage(b *testing.B, c *Cluster, page []Part, dst *command.Records) {
-	var parts [cloakroom.MaxShards]Part
-	n := copy(parts[:], page)
+// readPage reads one page; it copies the parts, which callers share, to scratch.
+func readPage(b *testing.B, c *Cluster, page, parts []Part, dst *command.Records) {
+	n := copy(parts, page)
 	dst.Reset()
 	spans := dst.Extend(96)
 	for j := range parts[:n] {

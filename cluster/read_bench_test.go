@@ -13,10 +13,10 @@ import (
 // one node alone reads it.
 func BenchmarkRead(b *testing.B) {
 	r, _ := openReal(b, 256<<20, func(c *Config) { c.Shards = 16 })
-	pages, dst := fillPages(b, r.Propose), &command.Records{}
+	pages, scratch, dst := fillPages(b, r.Propose), make([]Part, cloakroom.MaxShards), &command.Records{}
 	b.ReportAllocs()
 	for i := 0; b.Loop(); i++ {
-		readPage(b, r.Cluster, pages[i%len(pages)], dst)
+		readPage(b, r.Cluster, pages[i%len(pages)], scratch, dst)
 	}
 }
 
