@@ -66,6 +66,8 @@ type Config struct {
 	RecordMemory func() (free, limit int64)
 	// QueueBytes bounds the commands that wait for one shard; default 8 MiB.
 	QueueBytes int
+
+	hazards hazards // for simulations: remedies left out
 }
 
 const (

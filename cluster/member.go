@@ -47,6 +47,7 @@ func (c *Cluster) startMember(g *group, self replica.Identity, found bool) (m *m
 		Group: g.id.String(), Generation: g.generation, Identity: self, Found: found, Machine: machine,
 		MapLog: c.cfg.MapLog, UnmapLog: c.cfg.UnmapLog, LogBudget: c.cfg.LogBudget, Logger: c.cfg.Logger,
 		SealSnapshot: c.cfg.SealSnapshot, OpenSnapshot: c.cfg.OpenSnapshot, SnapshotSize: c.cfg.SnapshotSize,
+		Hazards: c.cfg.hazards.replica,
 	}
 	if g.id == directory.DirectoryGroup {
 		conf.LogBudget = c.cfg.DirectoryLogBudget

@@ -206,6 +206,9 @@ func (r *reading) confirmed(ctx context.Context, set partSet) partSet {
 	if r.c.net == nil || set == 0 {
 		return set // one voter: nobody else could have acknowledged anything
 	}
+	if h := &r.c.cfg.hazards; h.noConfirm || h.verifyLeader {
+		return h.unconfirmed(r, set)
+	}
 	r.wants = r.wants[:0]
 	var asked partSet
 	for i := range set.each {

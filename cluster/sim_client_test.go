@@ -20,12 +20,50 @@ type simClient struct {
 	draw  *rand.Rand
 	think time.Duration // between two operations, on average
 	fat   bool          // deposits large records
+	at    *simNode      // reads here and does nothing else; nil: does everything everywhere
 	known map[int]simState
 }
 
 func (w *simWorld) client(i int) *simClient {
 	return &simClient{world: w, name: fmt.Sprintf("c%d", i), draw: rand.New(rand.NewPCG(w.seed, 100+uint64(i))),
-		think: 80 * time.Millisecond, known: make(map[int]simState)}
+		think: 200 * time.Millisecond, known: make(map[int]simState)}
+}
+
+// reader returns a client that keeps reading at one node: whoever believes that
+// it leads is asked soon.
+func (w *simWorld) reader(n *simNode) *simClient {
+	return &simClient{world: w, name: "r-" + n.name, draw: rand.New(rand.NewPCG(w.seed, hashed(n.name))),
+		think: 30 * time.Millisecond, at: n, known: make(map[int]simState)}
+}
+
+// burst has everybody at work on one subject for a while, in short steps: a
+// client at each node, which reads there if reads says so, and else writes.
+// What goes wrong when a leader changes goes wrong within milliseconds.
+func (w *simWorld) burst(subject int, lasts time.Duration, reads func(n *simNode) bool) {
+	end := time.Now().Add(lasts)
+	for _, n := range w.nodes {
+		c := w.reader(n)
+		c.name = "b-" + n.name
+		w.faulting.Go(func() { // ends with lasts
+			for time.Now().Before(end) {
+				<-time.After(time.Duration(c.draw.Int64N(int64(16 * time.Millisecond))))
+				if l := n.alive(); l != nil && l.serving.Load() != nil {
+					c.hurry(l, reads(n), subject)
+				}
+			}
+		})
+	}
+}
+
+// hurry reads or writes a subject and does not wait long.
+func (c *simClient) hurry(l *simLife, read bool, subject int) {
+	ctx, cancel := context.WithTimeout(context.Background(), 120*time.Millisecond)
+	defer cancel()
+	if read {
+		c.read(ctx, l, cloakroom.Linearizable, subject)
+	} else {
+		c.put(ctx, l, subject, false)
+	}
 }
 
 // run works until stop is closed.
@@ -38,23 +76,44 @@ func (c *simClient) run(stop <-chan struct{}) {
 			timer.Stop()
 			return
 		}
-		c.step()
+		if c.at != nil {
+			c.look()
+		} else {
+			c.step()
+		}
 	}
 }
 
-// livingSubjects is how many subjects are worked on at a time.
-const livingSubjects = 12
+// look reads what is worked on, and does not wait long.
+func (c *simClient) look() {
+	l := c.at.alive()
+	if l == nil || l.serving.Load() == nil {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), 200*time.Millisecond)
+	defer cancel()
+	c.read(ctx, l, cloakroom.Level(c.draw.IntN(2)), c.newest()...)
+}
 
-// pick returns a subject: one of the newest, now and then any.
+// pick returns a subject: one of the newest, now and then a new or an old one.
 func (c *simClient) pick() int {
 	newest := int(c.world.subjects.Load())
-	if newest == 0 || c.draw.IntN(40) == 0 {
+	if newest == 0 || c.draw.IntN(25) == 0 {
 		newest = int(c.world.subjects.Add(1))
 	}
-	if c.draw.IntN(8) == 0 {
+	if c.draw.IntN(20) == 0 {
 		return 1 + c.draw.IntN(newest)
 	}
-	return newest - c.draw.IntN(min(newest, livingSubjects))
+	return newest - c.draw.IntN(min(newest, c.world.living))
+}
+
+// newest returns all subjects that are worked on.
+func (c *simClient) newest() (subjects []int) {
+	n := int(c.world.subjects.Load())
+	for s := max(1, n-c.world.living+1); s <= n; s++ {
+		subjects = append(subjects, s)
+	}
+	return subjects
 }
 
 // step does one thing at a node that serves.
@@ -66,29 +125,30 @@ func (c *simClient) step() {
 		}
 	}
 	dice, subject := c.draw.IntN(100), c.pick()
-	limit := 300*time.Millisecond + time.Duration(c.draw.Int64N(int64(4*time.Second)))
+	limit := 100*time.Millisecond + time.Duration(c.draw.ExpFloat64()*float64(time.Second))
 	if len(serving) == 0 {
 		return
 	}
 	at := serving[c.draw.IntN(len(serving))]
 	ctx, cancel := context.WithTimeout(context.Background(), limit)
 	defer cancel()
+	level := cloakroom.Level(c.draw.IntN(2))
 	switch {
 	case dice < 35:
 		c.put(ctx, at, subject, false)
 	case dice < 45:
 		c.put(ctx, at, subject, true)
-	case dice < 49:
+	case dice < 48:
 		c.erase(ctx, at, subject)
-	case dice < 60:
-		c.read(ctx, at, cloakroom.Linearizable, subject, c.pick(), c.pick())
+	case dice < 65:
+		c.read(ctx, at, level, subject)
 	default:
-		c.read(ctx, at, cloakroom.Level(c.draw.IntN(2)), subject)
+		c.read(ctx, at, level, c.newest()...)
 	}
 }
 
-func (c *simClient) shardOf(subject int) cloakroom.ShardID {
-	return cloakroom.ShardID(subject % c.world.shards)
+func (w *simWorld) shardOf(subject int) cloakroom.ShardID {
+	return cloakroom.ShardID(subject % w.shards)
 }
 
 // record makes the bytes of a version. They tell which one it is.
@@ -167,11 +227,12 @@ func (c *simClient) erase(ctx context.Context, at *simLife, subject int) {
 // propose sends one command and says whether its outcome is known. A zero code
 // says that nothing was done.
 func (c *simClient) propose(ctx context.Context, at *simLife, subject int, state simState, cmd command.Command) (command.Result, bool) {
-	results, _, err := at.serving.Load().Propose(ctx, c.shardOf(subject), []command.Command{cmd})
+	results, _, err := at.serving.Load().Propose(ctx, c.world.shardOf(subject), []command.Command{cmd})
 	if !c.heard(at) {
 		return command.Result{}, false
 	}
 	if err == nil {
+		c.world.acked(subject)
 		if len(results) != 1 {
 			c.world.truth.violated("%d results for one command", len(results))
 			return command.Result{}, false
@@ -207,7 +268,7 @@ func (c *simClient) read(ctx context.Context, at *simLife, level cloakroom.Level
 	var parts []Part
 	of := make([][]int, c.world.shards)
 	for _, s := range subjects {
-		of[c.shardOf(s)] = append(of[c.shardOf(s)], s)
+		of[c.world.shardOf(s)] = append(of[c.world.shardOf(s)], s)
 	}
 	for shard, some := range of {
 		if len(some) > 0 {

@@ -3,6 +3,7 @@ package cluster
 import (
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"time"
 
 	"cloakroom"
@@ -24,7 +25,7 @@ var simFaultKinds = []struct {
 	draw   func(d *rand.Rand, nodes int) simFault
 }{
 	{4, drawOneWay}, {3, drawIsolation}, {2, drawHeldReplies}, {3, drawSlow}, {2, drawLoss}, {2, drawBreak},
-	{5, drawCrash}, {3, drawPause}, {2, drawClock}, {2, drawFailure}, {2, drawSlowApply},
+	{3, drawLateWord}, {4, drawAmbush}, {4, drawCrash}, {3, drawPause}, {2, drawClock}, {2, drawFailure}, {2, drawSlowApply},
 }
 
 // drawFaults draws the faults of a run.
@@ -123,6 +124,123 @@ func drawHeldReplies(d *rand.Rand, nodes int) simFault {
 			})
 			return func() { close(stop) }
 		}}
+}
+
+// answered is how long it takes at most until a leader has asked something of
+// its followers: twice the pace of its heartbeats.
+const answered = 205 * time.Millisecond
+
+// drawLateWord has a leader believe that it leads for as long as can be: nobody
+// hears it any more, and what they said before reaches it late, one after the
+// other, each word a new lease.
+func drawLateWord(d *rand.Rand, nodes int) simFault {
+	shard := d.IntN(1 << 16)
+	outside := between(d, 2*time.Second, 4*time.Second)
+	first, step := answered+between(d, 0, 50*time.Millisecond), between(d, 370*time.Millisecond, 395*time.Millisecond)
+	return simFault{lasts: outside, what: "late word to a leader",
+		begin: func(w *simWorld) func() {
+			a := w.leader(cloakroom.ShardID(shard % w.shards))
+			if a < 0 {
+				return nil
+			}
+			here := w.nodes[a].name
+			each := func(do func(other string)) {
+				for i, n := range w.nodes {
+					if i != a {
+						do(n.name)
+					}
+				}
+			}
+			each(func(other string) { w.net.SetCut(other, here, simnet.Hold) })
+			<-time.After(answered) // and the answer is held
+			each(func(other string) { w.net.SetCut(here, other, simnet.Hold) })
+			w.burst(w.newestOf(cloakroom.ShardID(shard%w.shards)), time.Second, func(n *simNode) bool { return n == w.nodes[a] })
+			<-time.After(first - answered)
+			each(func(other string) {
+				w.net.SetCut(other, here, simnet.Open)
+				<-time.After(time.Millisecond)
+				w.net.SetCut(other, here, simnet.Hold)
+				<-time.After(step)
+			})
+			return func() { w.isolate(a, simnet.Open) }
+		}}
+}
+
+// drawAmbush waits for an acknowledgement and strikes the shard's leader at
+// that very moment: the others may not know yet that the entry is committed.
+func drawAmbush(d *rand.Rand, nodes int) simFault {
+	kind, end, cut := d.IntN(3), simnet.End(d.IntN(2)), cutOf(d)
+	lasts := between(d, 500*time.Millisecond, 5*time.Second)
+	return simFault{lasts: lasts, what: [...]string{"crash", "isolation", "pause"}[kind] + " of a leader as it acknowledges",
+		begin: func(w *simWorld) func() {
+			over := func() {}
+			struck := make(chan struct{})
+			strike := func(n *simNode, subject int) {
+				switch l := n.alive(); {
+				case l == nil:
+				case kind == 0 && w.canLose(l, nil):
+					n.crash(end)
+					over = func() {
+						if n.alive() == nil {
+							n.start(false)
+						}
+					}
+				case kind == 2:
+					n.pause(true)
+					over = func() { n.pause(false) }
+				default:
+					at := slices.Index(w.nodes, n)
+					w.isolate(at, cut)
+					over = func() { w.isolate(at, simnet.Open) }
+				}
+				w.burst(subject, 1500*time.Millisecond, func(*simNode) bool { return true })
+				close(struck)
+			}
+			if !w.ambush.CompareAndSwap(nil, &strike) {
+				return nil
+			}
+			select {
+			case <-struck:
+			case <-time.After(3 * time.Second):
+				if !w.ambush.CompareAndSwap(&strike, nil) {
+					<-struck
+				}
+			}
+			return func() { over() }
+		}}
+}
+
+// newestOf returns the newest subject of a shard.
+func (w *simWorld) newestOf(shard cloakroom.ShardID) int {
+	for s := int(w.subjects.Load()); s > 0; s-- {
+		if w.shardOf(s) == shard {
+			return s
+		}
+	}
+	return int(w.subjects.Add(1))
+}
+
+// acked springs an ambush: a write of a subject is acknowledged.
+func (w *simWorld) acked(subject int) {
+	strike := w.ambush.Load()
+	if strike == nil {
+		return
+	}
+	if at := w.leader(w.shardOf(subject)); at >= 0 && w.ambush.CompareAndSwap(strike, nil) {
+		(*strike)(w.nodes[at], subject)
+	}
+}
+
+// leader returns which node leads a shard, -1 if none does.
+func (w *simWorld) leader(shard cloakroom.ShardID) int {
+	for i, n := range w.nodes {
+		if l := n.alive(); l != nil {
+			if c := l.serving.Load(); c != nil && c.Leads(shard) {
+				return i
+			}
+		}
+	}
+	return -1
 }
 
 func drawSlow(d *rand.Rand, nodes int) simFault {
@@ -304,8 +422,10 @@ func (w *simWorld) suffer(faults []simFault) {
 			end := f.begin(w)
 			if end == nil {
 				w.tell("not now: %s", f.what)
+				w.spared.Add(1)
 				return
 			}
+			w.suffered.Add(1)
 			w.tell("%s, for %v", f.what, f.lasts)
 			<-time.After(f.lasts)
 			end()

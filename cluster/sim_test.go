@@ -89,11 +89,17 @@ func simulate(t *testing.T, seed uint64, memory *securemem.Memory, run func(w *s
 	synctest.Test(t, func(t *testing.T) {
 		d := rand.New(rand.NewPCG(seed, 2))
 		w := newSimWorld(t, seed, 3+d.IntN(5)/4, 1+d.IntN(3), memory)
+		w.living = 2 + d.IntN(6)
 		run(w)
 		if testing.Verbose() {
 			s := w.net.Stats()
-			t.Logf("seed %d: %d nodes, %d shards, %v; %d operations on %d subjects; %d connections, %d KB", seed,
-				len(w.nodes), w.shards, time.Since(w.truth.begin).Round(time.Millisecond), len(w.history.ops), w.subjects.Load(), s.Connections, s.Bytes>>10)
+			lives := 0
+			for _, n := range w.nodes {
+				lives += n.count
+			}
+			t.Logf("seed %d: %d nodes, %d shards, %v; %d faults of %d, %d lives, %d leaders; %d operations on %d subjects; %d connections, %d KB",
+				seed, len(w.nodes), w.shards, time.Since(w.truth.begin).Round(time.Millisecond), w.suffered.Load(), w.suffered.Load()+w.spared.Load(),
+				lives, len(w.truth.leaders), len(w.history.ops), w.subjects.Load(), s.Connections, s.Bytes>>10)
 		}
 		if broken := append(w.truth.all(), w.history.check()...); len(broken) > 0 {
 			t.Errorf("seed %d: %s\nthe last log lines:\n%s\nreplay: SIM_FROM=%d SIM_SEEDS=1 go test -run TestSimulation -count 20 ./cluster",
@@ -131,7 +137,7 @@ func simWatch(seed uint64) (stop func() bool) {
 
 const (
 	simFaultTime = 12 * time.Second // in which faults begin
-	simClients   = 5
+	simClients   = 12
 	writableTime = 20 * time.Second  // after a majority is healed
 	replicaTime  = 120 * time.Second // after everything is healed
 )
@@ -162,7 +168,10 @@ func simOrdinary(w *simWorld) {
 		c.fat = d.IntN(6) == 0
 		working.Go(func() { c.run(stop) }) // stopped by stop
 	}
-	w.suffer(drawFaults(d, len(w.nodes), 2+d.IntN(10), simFaultTime))
+	for _, n := range w.nodes {
+		working.Go(func() { w.reader(n).run(stop) }) // stopped by stop
+	}
+	w.suffer(drawFaults(d, len(w.nodes), 1+d.IntN(2+d.IntN(9)), simFaultTime))
 	w.recover(d)
 	w.readAll()
 }

@@ -25,6 +25,7 @@ type simWorld struct {
 	t       testing.TB
 	seed    uint64
 	shards  int
+	living  int // subjects that clients work on at a time
 	net     *simnet.Net
 	ca      *peertest.CA
 	memory  *securemem.Memory
@@ -33,6 +34,7 @@ type simWorld struct {
 	history *simHistory
 	logs    *simLogs
 	log     *simLog
+	hazards hazards // remedies left out in all nodes
 
 	subjects atomic.Int64 // handed out so far
 	versions atomic.Uint64
@@ -40,7 +42,10 @@ type simWorld struct {
 	ending   sync.WaitGroup // killed lives, and whoever starts new ones
 	faulting sync.WaitGroup
 
-	wrongClock atomic.Bool // one is set wrong on purpose
+	ambush atomic.Pointer[func(leader *simNode, subject int)] // at the next acknowledgement
+
+	suffered, spared atomic.Int64 // faults that happened, and that had to wait
+	wrongClock       atomic.Bool  // one is set wrong on purpose
 }
 
 // simNode is a machine on which one life of a node follows the other.
@@ -178,8 +183,8 @@ func (l *simLife) config(found bool) Config {
 		},
 		SealSnapshot: func(w io.Writer, _ SnapshotInfo) (io.WriteCloser, error) { return simSealed{w}, nil },
 		OpenSnapshot: func(r io.Reader, _ SnapshotInfo) (io.Reader, error) { return simOpened{r}, nil },
-		SnapshotSize: func(n int64) int64 { return n },
-		OpenBatch:    unseal, MapLog: w.logs.take, UnmapLog: w.logs.give, LogBudget: 1 << 20,
+		SnapshotSize: func(n int64) int64 { return n }, hazards: w.hazards,
+		OpenBatch: unseal, MapLog: w.logs.take, UnmapLog: w.logs.give, LogBudget: 1 << 20,
 		Network: &Network{Listen: n.name + ":7000", Certificate: w.ca.Node(n.name), Roots: w.ca.Roots(), Carrier: l.host},
 	}
 	if !found {
