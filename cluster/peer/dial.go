@@ -14,6 +14,11 @@ import (
 func (p *Port) dial(ctx context.Context, addr string, h hello) (*link, error) {
 	ctx, cancel := context.WithTimeout(ctx, p.cfg.Handshake)
 	defer cancel()
+	leave, err := p.enter(ctx, addr)
+	if err != nil {
+		return nil, fmt.Errorf("dial %s: %w: %w", addr, ErrUnreachable, err)
+	}
+	defer leave()
 	raw, err := p.cfg.Carrier.Dial(ctx, addr)
 	if err != nil {
 		return nil, fmt.Errorf("dial %s: %w: %w", addr, ErrUnreachable, err)

@@ -33,6 +33,12 @@ const (
 	maxStreams = 1024
 	// maxQueued is the most connections that wait for one replica's Accept.
 	maxQueued = 64
+	// maxDialling is the most handshakes under way to one address. When all
+	// groups lose a leader at once each wants connections at once, and a
+	// handshake is the dearest thing a port does: where the processor is
+	// scarce a hundred together would all come too late, time and again, while
+	// a few at a time are done one after the other.
+	maxDialling = 8
 	// maxIdleWorkers is the most goroutines of a connection that wait for
 	// another call.
 	maxIdleWorkers = 256

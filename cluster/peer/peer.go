@@ -42,13 +42,14 @@ type Port struct {
 	running  sync.WaitGroup // every goroutine of the port
 	bodies   sync.Pool      // *[]byte, of calls that are being answered
 
-	mu      sync.Mutex // guards what follows
-	closed  bool
-	links   map[*link]struct{}
-	shaking []*link            // accepted and in their handshake, oldest first
-	routes  map[string]*route  // by node
-	streams map[string]*Stream // by replica
-	seats   uint64             // accepted connections that were admitted so far
+	mu         sync.Mutex // guards what follows
+	closed     bool
+	links      map[*link]struct{}
+	shaking    []*link               // accepted and in their handshake, oldest first
+	routes     map[string]*route     // by node
+	streams    map[string]*Stream    // by replica
+	turnstiles map[string]*turnstile // by address; who dials it holds a place
+	seats      uint64                // accepted connections that were admitted so far
 
 	ticked       atomic.Pointer[time.Time] // when the watch last looked, by the clock that timers go by
 	made, served atomic.Uint64
@@ -71,6 +72,7 @@ func Open(cfg Config) (*Port, error) {
 	p := &Port{
 		cfg: cfg, listener: listener,
 		links: map[*link]struct{}{}, routes: map[string]*route{}, streams: map[string]*Stream{},
+		turnstiles: map[string]*turnstile{},
 	}
 	p.life, _ = parseLife(cfg.Life) // checked
 	p.server, p.client = cfg.tls()

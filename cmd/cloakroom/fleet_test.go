@@ -43,20 +43,23 @@ func startProcess(t *testing.T, nodes int) *devProcess {
 	}
 	dev := exec.Command(program, "--token-file", token, "dev", "--nodes", fmt.Sprint(nodes),
 		"--listen", "127.0.0.1:0", "--memory-limit", "1GiB", "--control", p.socket)
-	var stderr strings.Builder
+	var stderr lockedText
 	dev.Stderr = &stderr
 	out, err := dev.StdoutPipe()
 	if err != nil {
 		t.Fatal(err)
 	}
+	began := time.Now()
 	if err := dev.Start(); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
+		began := time.Now()
 		_ = dev.Process.Signal(os.Interrupt)
 		if err := dev.Wait(); err != nil {
 			t.Errorf("dev ended: %v\n%s", err, stderr.String())
 		}
+		t.Logf("dev ended within %v", time.Since(began).Round(time.Millisecond))
 	})
 	for lines := bufio.NewScanner(out); lines.Scan(); {
 		line := lines.Text()
@@ -70,10 +73,29 @@ func startProcess(t *testing.T, nodes int) *devProcess {
 			break
 		}
 	}
+	t.Logf("dev was ready after %v", time.Since(began).Round(time.Millisecond))
 	if len(p.urls) != nodes {
 		t.Fatalf("dev said ready for %d of %d nodes\n%s", len(p.urls), nodes, stderr.String())
 	}
 	return p
+}
+
+// lockedText takes what a process says while a test may look at it.
+type lockedText struct {
+	mu   sync.Mutex
+	text strings.Builder
+}
+
+func (l *lockedText) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.text.Write(p)
+}
+
+func (l *lockedText) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.text.String()
 }
 
 // order gives an order and fails the test if it fails.
