@@ -19,25 +19,31 @@ type simFault struct {
 	begin     func(w *simWorld) (end func())
 }
 
-// simFaultKinds are the faults, each as often as its weight says.
-var simFaultKinds = []struct {
-	weight int
-	draw   func(d *rand.Rand, nodes int) simFault
-}{
-	{4, drawOneWay}, {3, drawIsolation}, {2, drawHeldReplies}, {3, drawSlow}, {2, drawLoss}, {2, drawBreak},
-	{3, drawLateWord}, {4, drawAmbush}, {4, drawCrash}, {3, drawPause}, {2, drawClock}, {2, drawFailure}, {2, drawSlowApply},
+// simFaultKind draws faults of one kind.
+type simFaultKind struct {
+	weight int // how often, beside the others
+	draw   simFaultDraw
+}
+
+type simFaultDraw func(d *rand.Rand, nodes int) simFault
+
+func simFaultKinds() []simFaultKind {
+	return []simFaultKind{
+		{4, drawOneWay}, {3, drawIsolation}, {2, drawHeldReplies}, {3, drawSlow}, {2, drawLoss}, {2, drawBreak},
+		{3, drawLateWord}, {4, drawAmbush}, {4, drawCrash}, {3, drawPause}, {2, drawClock}, {2, drawFailure}, {2, drawSlowApply},
+	}
 }
 
 // drawFaults draws the faults of a run.
-func drawFaults(d *rand.Rand, nodes, count int, within time.Duration) []simFault {
+func drawFaults(d *rand.Rand, kinds []simFaultKind, nodes, count int, within time.Duration) []simFault {
 	weights := 0
-	for _, k := range simFaultKinds {
+	for _, k := range kinds {
 		weights += k.weight
 	}
 	var faults []simFault
 	for range count {
 		dice := d.IntN(weights)
-		for _, k := range simFaultKinds {
+		for _, k := range kinds {
 			if dice -= k.weight; dice < 0 {
 				f := k.draw(d, nodes)
 				f.at = time.Duration(d.Int64N(int64(within)))

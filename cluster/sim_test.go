@@ -9,6 +9,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -28,7 +29,7 @@ const (
 
 // TestSimulation runs the whole cluster in bubbles, one for each seed: nodes
 // with real state behind real TLS, faults drawn from the seed, and clients
-// whose histories must make sense. See DESIGN.md.
+// whose histories must make sense. See SIMULATION.md.
 func TestSimulation(t *testing.T) {
 	seeds, from := simNumber(t, "SIM_SEEDS", simSeeds), simNumber(t, "SIM_FROM", 1)
 	if os.Getenv("SIM_SEEDS") == "" && (testing.Short() || raceEnabled) {
@@ -43,19 +44,21 @@ func TestSimulation(t *testing.T) {
 		stop = time.Now().Add(d)
 	}
 	memory := simMemory(t)
-	var mu sync.Mutex
-	ran := 0
-	t.Cleanup(func() { t.Logf("%d seeds from %d on", ran, from) })
+	var ran, suffered atomic.Int64
+	t.Cleanup(func() {
+		t.Logf("%d seeds from %d on, %d faults", ran.Load(), from, suffered.Load())
+		if n := ran.Load(); n >= 20 && suffered.Load() < n {
+			t.Errorf("%d seeds suffered %d faults: the schedules do not happen", n, suffered.Load())
+		}
+	})
 	for seed := from; seed < from+seeds; seed++ {
 		t.Run(fmt.Sprintf("seed=%d", seed), func(t *testing.T) {
 			t.Parallel()
 			if !stop.IsZero() && time.Now().After(stop) {
 				t.Skip("the time is used up")
 			}
-			mu.Lock()
-			ran++
-			mu.Unlock()
-			simulate(t, uint64(seed), memory, simOrdinary)
+			ran.Add(1)
+			suffered.Add(simulate(t, uint64(seed), memory))
 		})
 	}
 }
@@ -66,8 +69,8 @@ func simNumber(t *testing.T, name string, otherwise int) int {
 		return otherwise
 	}
 	n, err := strconv.Atoi(text)
-	if err != nil || n < 0 {
-		t.Fatalf("%s: want a number, got %q", name, text)
+	if err != nil || n < 1 {
+		t.Fatalf("%s: want a number above zero, got %q", name, text)
 	}
 	return n
 }
@@ -83,29 +86,42 @@ func simMemory(t testing.TB) *securemem.Memory {
 	return memory
 }
 
-// simulate runs one seed in a bubble and reports what went wrong.
-func simulate(t *testing.T, seed uint64, memory *securemem.Memory, run func(w *simWorld)) {
+// simulate runs one seed, reports what went wrong, and returns how many faults
+// there were.
+func simulate(t *testing.T, seed uint64, memory *securemem.Memory) (suffered int64) {
+	w, broken := simRun(t, seed, memory, func(*simWorld) {})
+	if testing.Verbose() {
+		s := w.net.Stats()
+		lives := 0
+		for _, n := range w.nodes {
+			lives += n.count
+		}
+		t.Logf("seed %d: %d nodes, %d shards, %v; %d faults of %d, %d lives, %d leaders; %d operations on %d subjects; %d connections, %d KB",
+			seed, len(w.nodes), w.shards, w.took.Round(time.Millisecond), w.suffered.Load(), w.suffered.Load()+w.spared.Load(),
+			lives, len(w.truth.leaders), len(w.history.ops), w.subjects.Load(), s.Connections, s.Bytes>>10)
+	}
+	if len(broken) > 0 {
+		t.Errorf("seed %d: %s\nthe last log lines:\n%s\nreplay: SIM_FROM=%d SIM_SEEDS=1 go test -run TestSimulation -count 20 ./cluster",
+			seed, strings.Join(broken, "\n"), w.log, seed)
+	}
+	return int64(w.suffered.Load())
+}
+
+// simRun runs one seed in a bubble and returns what went wrong. change may
+// change the world before it begins.
+func simRun(t *testing.T, seed uint64, memory *securemem.Memory, change func(w *simWorld)) (w *simWorld, broken []string) {
 	defer simWatch(seed)()
 	synctest.Test(t, func(t *testing.T) {
 		d := rand.New(rand.NewPCG(seed, 2))
-		w := newSimWorld(t, seed, 3+d.IntN(5)/4, 1+d.IntN(3), memory)
+		w = newSimWorld(t, seed, 3+d.IntN(5)/4, 1+d.IntN(3), memory)
 		w.living = 2 + d.IntN(6)
-		run(w)
-		if testing.Verbose() {
-			s := w.net.Stats()
-			lives := 0
-			for _, n := range w.nodes {
-				lives += n.count
-			}
-			t.Logf("seed %d: %d nodes, %d shards, %v; %d faults of %d, %d lives, %d leaders; %d operations on %d subjects; %d connections, %d KB",
-				seed, len(w.nodes), w.shards, time.Since(w.truth.begin).Round(time.Millisecond), w.suffered.Load(), w.suffered.Load()+w.spared.Load(),
-				lives, len(w.truth.leaders), len(w.history.ops), w.subjects.Load(), s.Connections, s.Bytes>>10)
-		}
-		if broken := append(w.truth.all(), w.history.check()...); len(broken) > 0 {
-			t.Errorf("seed %d: %s\nthe last log lines:\n%s\nreplay: SIM_FROM=%d SIM_SEEDS=1 go test -run TestSimulation -count 20 ./cluster",
-				seed, strings.Join(broken, "\n"), w.log, seed)
-		}
+		w.kinds = simFaultKinds()
+		change(w)
+		simOrdinary(w)
+		w.took = time.Since(w.truth.begin)
+		broken = append(w.truth.all(), w.history.check()...)
 	})
+	return w, broken
 }
 
 // simPatience is how long a seed may take by a real clock. Whoever waits for a
@@ -171,7 +187,7 @@ func simOrdinary(w *simWorld) {
 	for _, n := range w.nodes {
 		working.Go(func() { w.reader(n).run(stop) }) // stopped by stop
 	}
-	w.suffer(drawFaults(d, len(w.nodes), 1+d.IntN(2+d.IntN(9)), simFaultTime))
+	w.suffer(drawFaults(d, w.kinds, len(w.nodes), 1+d.IntN(2+d.IntN(9)), simFaultTime))
 	w.recover(d)
 	w.readAll()
 }
@@ -295,21 +311,23 @@ func (w *simWorld) standing() string {
 	return text.String()
 }
 
-// writable reports whether every shard takes a write at every node but one.
+// writable reports whether every shard takes a write at every node that is up
+// but one, and two are: the majority of a group.
 func (w *simWorld) writable(without int) bool {
 	ok := make(chan bool)
-	asked := 0
+	asked, up := 0, 0
 	for i, n := range w.nodes {
 		l := n.alive()
 		if i == without || l == nil || l.serving.Load() == nil {
 			continue
 		}
+		up++
 		for shard := range w.shards {
 			asked++
 			go func() { ok <- w.probe(l.serving.Load(), cloakroom.ShardID(shard)) }() // ends with its deadline
 		}
 	}
-	fine := asked > 0
+	fine := up >= 2
 	for range asked {
 		fine = <-ok && fine
 	}
@@ -338,7 +356,9 @@ func (w *simWorld) readAll() {
 			for s := from; s < from+50 && s <= int(w.subjects.Load()); s++ {
 				page = append(page, s)
 			}
-			w.until(10*time.Second, func() bool { return reader.readPage(l, page) })
+			if !w.until(10*time.Second, func() bool { return reader.readPage(l, page) }) {
+				w.truth.violated("%v: subjects from %d on can't be read", l, from)
+			}
 		}
 	}
 }

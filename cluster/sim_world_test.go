@@ -34,7 +34,9 @@ type simWorld struct {
 	history *simHistory
 	logs    *simLogs
 	log     *simLog
-	hazards hazards // remedies left out in all nodes
+	hazards hazards        // remedies left out in all nodes
+	kinds   []simFaultKind // that may happen
+	took    time.Duration  // in simulated time
 
 	subjects atomic.Int64 // handed out so far
 	versions atomic.Uint64
