@@ -58,8 +58,6 @@ func (c *Cluster) ReadParts(ctx context.Context, level cloakroom.Level, index cl
 // each shard at most, and 64 shards.
 type partSet uint64
 
-func (s partSet) has(i int) bool { return s>>i&1 != 0 }
-
 // each yields the positions in ascending order.
 func (s partSet) each(yield func(int) bool) {
 	for ; s != 0; s &= s - 1 {

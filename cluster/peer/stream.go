@@ -28,7 +28,7 @@ func (p *Port) Stream(cfg StreamConfig) (*Stream, error) {
 		faults = append(faults, errors.New("no virtual address"))
 	}
 	if cfg.Locate == nil {
-		faults = append(faults, errors.New("Locate must be set"))
+		faults = append(faults, errors.New("no func Locate"))
 	}
 	if err := errors.Join(append(faults, checkReplica(cfg.Replica))...); err != nil {
 		return nil, fmt.Errorf("open stream: %w", err)

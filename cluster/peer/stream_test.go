@@ -295,7 +295,7 @@ func TestANewLifeIsAnother(t *testing.T) {
 		_, old, _ := r.resolve("b")
 		b.Close()
 		synctest.Wait()
-		b = r.start("b")
+		r.start("b")
 		_, life, _ := r.resolve("b")
 		r.register("b", "b:1", old)
 		if _, err := a.Call(t.Context(), "b", 1, nil); !errors.Is(err, refusedLife) {

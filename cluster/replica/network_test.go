@@ -139,13 +139,6 @@ func (n *network) release(from, to string) {
 	}
 }
 
-// passed returns the bytes that went from one to the other.
-func (n *network) passed(from, to string) int {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	return n.moved[[2]string{from, to}]
-}
-
 // open connections, counted once for both ends.
 func (n *network) alive() int {
 	n.mu.Lock()

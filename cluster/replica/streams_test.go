@@ -291,7 +291,7 @@ func TestHeartbeatsGoThroughTheMainLoop(t *testing.T) {
 	trans.SetHeartbeatHandler(func(raft.RPC) { t.Error("a heartbeat was handled beside the main loop") })
 	answer := make(chan error, 1)
 	go func() {
-		req := &raft.AppendEntriesRequest{Term: 3, Leader: []byte("at-b"), RPCHeader: raft.RPCHeader{Addr: []byte("at-b")}}
+		req := &raft.AppendEntriesRequest{Term: 3, RPCHeader: raft.RPCHeader{Addr: []byte("at-b")}}
 		answer <- trans.AppendEntries("r-a", "at-a", req, new(raft.AppendEntriesResponse))
 	}()
 	rpc := <-trans.Consumer()
