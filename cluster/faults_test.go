@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"net"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -13,6 +14,8 @@ import (
 	"cloakroom"
 	"cloakroom/cluster/command"
 	"cloakroom/cluster/directory"
+	"cloakroom/cluster/peer"
+	"cloakroom/securemem"
 )
 
 // brittle is a machine whose memory runs out when it is told to.
@@ -272,6 +275,55 @@ func TestTwoNodesWithOneName(t *testing.T) {
 		t.Errorf("nodes: %v, were %v", now, before)
 	}
 	h.awaitTolerance(1)
+}
+
+// A living node that misses a ping keeps its name: whoever came after it with
+// the same one took it, and all its replicas with it.
+func TestAMissedPingCostsNoName(t *testing.T) {
+	deaf := &deafOnce{Carrier: peer.TCP()}
+	h := newHouse(t, 3, 1, func(name string, cfg *Config) {
+		if name == "n1" {
+			cfg.Network.Carrier = deaf
+		}
+	})
+	life := h.node("n2").Life()
+	addr := h.node("n2").net.Addr()
+	deaf.to.Store(&addr)
+	memory, err := securemem.Open(securemem.Config{Lock: securemem.LockOff, Limit: 32 << 20})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer memory.Close()
+	cfg := h.config("n2", memory)
+	cfg.Network.Seeds = []string{h.node("n1").net.Addr()}
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	defer cancel()
+	if c, err := New(ctx, cfg); !errors.Is(err, cloakroom.ErrConflict) {
+		if err == nil {
+			c.Close()
+		}
+		t.Errorf("a second n2: got %v, want conflict", err)
+	}
+	if deaf.to.Load() != nil {
+		t.Error("no ping was missed")
+	}
+	if info, _ := h.node("n1").Directory().Node("n2"); info.Life != life {
+		t.Error("n2 lost its name")
+	}
+}
+
+// deafOnce is a carrier whose next dial to an address hangs.
+type deafOnce struct {
+	peer.Carrier
+	to atomic.Pointer[string]
+}
+
+func (d *deafOnce) Dial(ctx context.Context, addr string) (net.Conn, error) {
+	if to := d.to.Load(); to != nil && *to == addr && d.to.CompareAndSwap(to, nil) {
+		<-ctx.Done()
+		return nil, ctx.Err()
+	}
+	return d.Carrier.Dial(ctx, addr)
 }
 
 // Of several that start at once under one free name, one gets it.

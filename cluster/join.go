@@ -14,15 +14,19 @@ import (
 )
 
 const (
-	// knockTime bounds one call to join: registering takes a few commits.
-	knockTime = 3 * time.Second
+	// knockTime bounds one call to join: registering takes a few commits, and
+	// before them all pings.
+	knockTime = 5 * time.Second
 	// shownTime is how long a node waits for its first view before it asks
 	// again to be taken in.
 	shownTime = 3 * time.Second
 	// knockPause lies between two rounds over all seeds.
 	knockPause = 100 * time.Millisecond
-	// pingTime is how long a life that is registered has to say that it lives.
-	pingTime = time.Second
+	// pings is how often a life that is registered is asked whether it lives,
+	// and pingTime how long it has to say so each time. Only who is silent to
+	// all of them loses the name: a busy machine stands still for a second.
+	pings    = 3
+	pingTime = 700 * time.Millisecond
 )
 
 // join has this node taken into the cluster of its seeds and returns when the
@@ -173,11 +177,21 @@ func (c *Cluster) register(ctx context.Context, req *wire.JoinRequest) (*directo
 		Node: directory.NodeInfo{Name: req.Node, Life: req.Life, Address: req.Address, Zone: req.Zone}}}, nil
 }
 
-// answers reports whether a registered life of a node answers.
+// answers reports whether a registered life of a node answers. Where nobody
+// listens any more that is known at once.
 func (c *Cluster) answers(ctx context.Context, info *directory.NodeInfo) bool {
 	if info.Address == "" {
 		return false
 	}
+	for range pings {
+		if c.answersOnce(ctx, info) {
+			return true
+		}
+	}
+	return false
+}
+
+func (c *Cluster) answersOnce(ctx context.Context, info *directory.NodeInfo) bool {
 	ctx, cancel := context.WithTimeout(ctx, pingTime)
 	defer cancel()
 	body, _, err := c.net.CallAt(ctx, info.Address, uint8(wire.Ping), (&wire.PingRequest{}).Append(nil))
