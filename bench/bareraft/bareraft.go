@@ -143,7 +143,11 @@ func (b *Bench) run(ctx context.Context, d time.Duration) (float64, error) {
 				if leader == nil {
 					continue
 				}
-				if err := leader.Apply(entry, 5*time.Second).Error(); err != nil {
+				err := leader.Apply(entry, 5*time.Second).Error()
+				if errors.Is(err, raft.ErrLeadershipLost) || errors.Is(err, raft.ErrNotLeader) {
+					continue // it takes its time, and does not count
+				}
+				if err != nil {
 					fault.Store(&err)
 					return
 				}

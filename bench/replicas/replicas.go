@@ -230,7 +230,11 @@ func (b *Bench) run(ctx context.Context, where Spread, d time.Duration) (float64
 			cmd := []command.Command{{Kind: command.Put, SchemaEpoch: 1, Fields: []command.Field{{Record: make([]byte, b.cfg.RecordBytes)}}}}
 			for i := c; !over.Load(); i++ {
 				draw(&cmd[0])
-				if err := n.deposit(ctx, cloakroom.ShardID(i%b.cfg.Shards), cmd); err != nil {
+				err := n.deposit(ctx, cloakroom.ShardID(i%b.cfg.Shards), cmd)
+				if errors.Is(err, cloakroom.ErrOutcomeUnknown) || errors.Is(err, cloakroom.ErrUnavailable) {
+					continue // a lead was lost: it takes its time, and does not count
+				}
+				if err != nil {
 					fault.Store(&err)
 					return
 				}
