@@ -21,6 +21,7 @@ import (
 	"sync/atomic"
 
 	"cloakroom"
+	"cloakroom/cluster/bell"
 	"cloakroom/cluster/confirm"
 	"cloakroom/cluster/directory"
 	"cloakroom/cluster/replica"
@@ -61,7 +62,7 @@ type Cluster struct {
 	idle  chan struct{} // closed when Start is not running any more
 	ended chan struct{} // closed when all is over
 
-	ticks   bell         // rings once a second
+	ticks   bell.Bell    // rings once a second
 	ticked  atomic.Int64 // how often
 	running sync.WaitGroup
 	ctx     context.Context // of everything that runs here; over with Close and Kill

@@ -1,6 +1,8 @@
 package cluster
 
 import (
+	"cloakroom/cluster/bell"
+
 	"sync/atomic"
 
 	"cloakroom/cluster/directory"
@@ -13,7 +15,7 @@ type group struct {
 	generation uint32
 
 	member  atomic.Pointer[member] // the replica that lives here; nil: none
-	changed bell                   // rings when member changes
+	changed bell.Bell              // rings when member changes
 	hint    atomic.Pointer[string] // the node that led when last heard of; nil: unknown
 
 	// Of the goroutine that tends it.
@@ -43,7 +45,7 @@ func (g *group) still(m *member, term uint64) bool {
 // news returns two channels, of which one is closed when the local replica,
 // or what it knows of its leader, changes. The second may be nil.
 func (g *group) news() (mine, its <-chan struct{}) {
-	mine = g.changed.wait()
+	mine = g.changed.Wait()
 	if m := g.member.Load(); m != nil {
 		its = m.replica.Changed()
 	}

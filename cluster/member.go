@@ -141,7 +141,7 @@ func (m *member) release() error {
 // seat makes m the group's member.
 func (c *Cluster) seat(g *group, m *member) {
 	g.member.Store(m)
-	g.changed.ring()
+	g.changed.Ring()
 }
 
 // retire takes the member out of its group, waits for its readers, stops it
@@ -153,7 +153,7 @@ func (c *Cluster) retire(g *group) {
 	if m == nil {
 		return
 	}
-	g.changed.ring()
+	g.changed.Ring()
 	err := m.replica.Close()
 	if other := m.release(); err == nil {
 		err = other

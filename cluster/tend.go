@@ -20,7 +20,7 @@ func (c *Cluster) tend(g *group) {
 	k := &keeping{c: c, g: g}
 	for {
 		mine, its := g.news()
-		views, tick := c.views.changed.wait(), c.ticks.wait()
+		views, tick := c.views.changed.Wait(), c.ticks.Wait()
 		again := k.keep(ctx)
 		again = min(again, c.drive(ctx, g))
 		if g.id == directory.DirectoryGroup {

@@ -32,7 +32,7 @@ func (c *Cluster) tick() {
 		select {
 		case now := <-c.cfg.Clock.After(timeStep):
 			c.ticked.Add(1)
-			c.ticks.ring()
+			c.ticks.Ring()
 			c.moveTime(now)
 		case <-c.ctx.Done():
 			return

@@ -9,6 +9,7 @@ import (
 	"sync/atomic"
 
 	"cloakroom"
+	"cloakroom/cluster/bell"
 	"cloakroom/cluster/directory"
 	"cloakroom/cluster/replica"
 )
@@ -18,7 +19,7 @@ import (
 // ones; they are not shown.
 type views struct {
 	now     atomic.Pointer[directory.View] // never nil
-	changed bell
+	changed bell.Bell
 
 	mu sync.Mutex // publish: two lives of the directory may overlap
 }
@@ -35,14 +36,14 @@ func (v *views) publish(view *directory.View) {
 	defer v.mu.Unlock()
 	if view.Epoch > v.now.Load().Epoch {
 		v.now.Store(view)
-		v.changed.ring()
+		v.changed.Ring()
 	}
 }
 
 // await waits until a view is fine.
 func (v *views) await(ctx context.Context, fine func(*directory.View) bool) error {
 	for {
-		ring := v.changed.wait()
+		ring := v.changed.Wait()
 		if fine(v.now.Load()) {
 			return nil
 		}

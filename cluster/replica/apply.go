@@ -16,7 +16,7 @@ import (
 // makes no room it returns [cloakroom.ErrUnavailable].
 func (r *Replica) AwaitRoom(ctx context.Context) error {
 	for tries := 0; ; tries++ {
-		ring := r.snapshot.wait()
+		ring := r.snapshot.Wait()
 		if err := r.stopped(); err != nil {
 			return err
 		}
@@ -88,7 +88,7 @@ func outcome(err error) error {
 // never reach a machine.
 func (r *Replica) AwaitApplied(ctx context.Context, index uint64) error {
 	for {
-		ring := r.fsm.applied.wait()
+		ring := r.fsm.applied.Wait()
 		if r.fsm.commandIndex() >= index {
 			return nil
 		}

@@ -1,6 +1,8 @@
 package replica
 
 import (
+	"cloakroom/cluster/bell"
+
 	"errors"
 	"fmt"
 	"io"
@@ -19,8 +21,8 @@ type fsm struct {
 	park    func(error)
 	termAt  func(index uint64) uint64 // of an entry in the log
 	members *roster
-	applied bell // rings when an entry is applied and somebody waits
-	turn    turn // held by who changes the state or takes a view of it; comes before mu
+	applied bell.Bell // rings when an entry is applied and somebody waits
+	turn    turn      // held by who changes the state or takes a view of it; comes before mu
 
 	mu          sync.Mutex
 	failed      bool   // the machine gave up: apply nothing any more
@@ -55,7 +57,7 @@ func (f *fsm) Apply(log *raft.Log) any {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.command, f.index, f.term = log.Index, log.Index, log.Term
-	f.applied.ring()
+	f.applied.Ring()
 	return result
 }
 
@@ -121,7 +123,7 @@ func (f *fsm) restored(meta *raft.SnapshotMeta) {
 	f.command, f.index, f.term = meta.Index, meta.Index, meta.Term
 	f.config, f.configIndex = meta.Configuration, meta.ConfigurationIndex
 	f.members.installed(meta)
-	f.applied.ring()
+	f.applied.Ring()
 }
 
 // live returns the present state and where it stands.

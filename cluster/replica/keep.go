@@ -27,7 +27,7 @@ func (r *Replica) keep() {
 // it but for the newest half of the budget, from which a follower that is
 // behind catches up: further behind it is sent the whole state.
 func (r *Replica) compact() {
-	defer r.snapshot.ring()
+	defer r.snapshot.Ring()
 	trailing := r.log.trailing(r.cfg.LogBudget / 2)
 	r.reload(func(c *raft.ReloadableConfig) { c.TrailingLogs = trailing })
 	err := r.takeMark()

@@ -37,7 +37,7 @@ func (r *Replica) Leader() (Identity, bool) {
 // Changed returns a channel that is closed at the next change of the leader,
 // of the members, or of whether this replica leads, is parked or closed. Take
 // it first, then look.
-func (r *Replica) Changed() <-chan struct{} { return r.changed.wait() }
+func (r *Replica) Changed() <-chan struct{} { return r.changed.Wait() }
 
 // Term returns the current term. raft has persisted it before it grants a vote
 // in it, so a replica that says t has voted in no later term.
@@ -47,7 +47,7 @@ func (r *Replica) Term() uint64 { return r.raft.CurrentTerm() }
 // everything committed before.
 func (r *Replica) AwaitLead(ctx context.Context) error {
 	for {
-		ring := r.changed.wait()
+		ring := r.changed.Wait()
 		if err := r.stopped(); err != nil {
 			return err
 		}
@@ -72,7 +72,7 @@ func (r *Replica) follow() {
 			if elected {
 				r.takeLead()
 			}
-			r.changed.ring()
+			r.changed.Ring()
 		case <-r.halted:
 			return
 		}

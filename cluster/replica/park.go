@@ -14,9 +14,9 @@ func (r *Replica) park(reason error) {
 		r.parked.Store(&reason)
 		r.cfg.Logger.Error("replica parked", "group", r.cfg.Group, "replica", r.cfg.Identity.ID, "error", reason)
 		r.halt()
-		r.changed.ring()
-		r.snapshot.ring()
-		r.fsm.applied.ring()
+		r.changed.Ring()
+		r.snapshot.Ring()
+		r.fsm.applied.Ring()
 		// Not here: park is called from raft's own goroutines, which shut
 		// waits for. Close waits for this one.
 		r.running.Go(r.shutParked)

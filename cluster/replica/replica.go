@@ -11,6 +11,8 @@
 package replica
 
 import (
+	"cloakroom/cluster/bell"
+
 	"errors"
 	"fmt"
 	"io"
@@ -130,8 +132,8 @@ type Replica struct {
 	refused  atomic.Bool   // raft's last answer was that a transfer is under way
 	probing  atomic.Bool   // asking again
 	stuck    atomic.Int32  // probes in a row that got this answer
-	changed  bell          // rings at what Changed promises
-	snapshot bell          // rings after every attempt at a snapshot
+	changed  bell.Bell     // rings at what Changed promises
+	snapshot bell.Bell     // rings after every attempt at a snapshot
 
 	compactions atomic.Uint64
 	reloading   sync.Mutex // raft's settings are read and written back
@@ -157,7 +159,7 @@ func New(cfg Config) (*Replica, error) {
 	}
 	r := &Replica{cfg: cfg, turn: make(chan struct{}, 1),
 		started: make(chan struct{}), halted: make(chan struct{}), down: make(chan struct{}), gone: make(chan struct{})}
-	r.members = &roster{changed: r.changed.ring}
+	r.members = &roster{changed: r.changed.Ring}
 	r.log = newMemLog(cfg.MapLog, cfg.UnmapLog, cfg.LogBudget)
 	r.fsm = &fsm{turn: newTurn(), machine: cfg.Machine, park: r.park, termAt: r.log.term, members: r.members}
 	r.snaps = newSnapshots(&r.cfg, r.fsm)
@@ -209,7 +211,7 @@ func (r *Replica) start() (err error) {
 		return err
 	}
 	observer := raft.NewObserver(nil, false, func(*raft.Observation) bool {
-		r.changed.ring() // in raft's own goroutine; a bell waits for nobody
+		r.changed.Ring() // in raft's own goroutine; a bell waits for nobody
 		return false
 	})
 	r.raft.RegisterObserver(observer)
@@ -249,8 +251,8 @@ func (r *Replica) Close() error {
 	}
 	defer close(r.gone)
 	r.halt()
-	r.changed.ring()
-	r.snapshot.ring()
+	r.changed.Ring()
+	r.snapshot.Ring()
 	r.shut()
 	r.running.Wait()
 	r.streams.serving.Wait()

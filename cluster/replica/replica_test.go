@@ -337,7 +337,7 @@ func TestNoLogMemoryDoesNotPark(t *testing.T) {
 		if _, _, err = r.Apply([]byte{1}); err == nil {
 			return
 		}
-		ring := r.changed.wait()
+		ring := r.changed.Wait()
 		if r.Leads() {
 			continue
 		}
