@@ -151,6 +151,7 @@ func useEverything(t *testing.T, k *Keyring) {
 		for range 100 {
 			k.RequestMAC(&sum, "context", []byte("part"))
 			k.CredentialMAC(&sum, []byte("token"))
+			k.SourceMAC(&sum, "context", []byte("issuer"), []byte("subject"))
 		}
 		for range 10 {
 			k.Sign("receipt", []byte("message"))
@@ -215,11 +216,12 @@ func tellKeys(k *Keyring) {
 		})
 	}
 	derived(r.newest(indexKey), "slot")
+	derived(r.newest(indexKey), "source")
 	derived(r.newest(indexKey), "token", 0, 2)
 	for id := range *k.openings.Load() {
 		derived(r.find(dataKey, uint32(id>>32)), "sealing", 0, 0, 0, byte(id))
 	}
-	for _, m := range []*mac{k.request, k.creds} {
+	for _, m := range []*mac{k.request, k.creds, k.source} {
 		m.lanes[0].state.Use(func(b []byte) {
 			// The struct (96 bytes), two hashes (120 each) and two saved states
 			// (112 each) lie behind the scratch; a hash begins with its eight

@@ -66,6 +66,7 @@ type Keyring struct {
 	sealing  atomic.Pointer[sealing] // the one to seal with, nil at first
 	request  *mac                    // under the newest request key
 	creds    *mac                    // under the newest credential key
+	source   *mac                    // under the source key, built at once
 
 	// taking is held while a sealing number is taken, which may last; others
 	// can open meanwhile. It comes before mu.
@@ -152,6 +153,13 @@ func (k *Keyring) build(r *ring) (err error) {
 	if err != nil {
 		return err
 	}
+	err = k.derive(r.newest(indexKey).secret, "source", nil, func(key []byte) (err error) {
+		k.source, err = buildMAC(k.cfg.Memory, key)
+		return err
+	})
+	if err != nil {
+		return err
+	}
 	if k.request, err = newMAC(k.cfg.Memory, r.newest(requestKey).secret); err != nil {
 		return err
 	}
@@ -220,6 +228,7 @@ func (k *Keyring) destroyCiphers() {
 	}
 	k.request.destroy()
 	k.creds.destroy()
+	k.source.destroy()
 }
 
 // collect ends every handling of keys: what was allocated inside securemem.Do

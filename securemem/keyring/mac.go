@@ -23,6 +23,13 @@ func (k *Keyring) CredentialMAC(dst *[32]byte, token []byte) {
 	k.creds.sum(dst, "credential", [][]byte{token})
 }
 
+// SourceMAC writes HMAC-SHA-256 under the source key of context and parts,
+// length-prefixed like [Keyring.RequestMAC], to dst. Parts may lie in guarded
+// memory: nothing of them stays anywhere else.
+func (k *Keyring) SourceMAC(dst *[32]byte, context string, parts ...[]byte) {
+	k.source.sum(dst, context, parts)
+}
+
 // mac computes HMAC-SHA-256 under one key; see moveHMAC. Each lane serves one
 // caller at a time.
 type mac struct {
@@ -37,16 +44,21 @@ type macLane struct {
 	sha hash.Hash // behind it: state's memory
 }
 
-// newMAC builds the lanes. The caller ends with collect.
-func newMAC(mem *securemem.Memory, key *securemem.Secret) (*mac, error) {
+// newMAC builds the lanes under a key of the ring. The caller ends with
+// collect.
+func newMAC(mem *securemem.Memory, key *securemem.Secret) (m *mac, err error) {
+	key.Use(func(key []byte) { m, err = buildMAC(mem, key) })
+	return m, err
+}
+
+// buildMAC builds the lanes inside securemem.Do.
+func buildMAC(mem *securemem.Memory, key []byte) (*mac, error) {
 	m := new(mac)
 	for i := range m.lanes {
 		lane := &m.lanes[i]
 		var err error
 		if lane.state, err = mem.NewSecret(macScratch + movedHMACBytes); err == nil {
-			key.Use(func(key []byte) {
-				lane.state.Use(func(b []byte) { lane.sha, err = moveHMAC(b[macScratch:], key) })
-			})
+			lane.state.Use(func(b []byte) { lane.sha, err = moveHMAC(b[macScratch:], key) })
 		}
 		if err != nil {
 			m.destroy()

@@ -2,6 +2,7 @@ package keyring
 
 import (
 	"bytes"
+	"crypto/hkdf"
 	"crypto/hmac"
 	"crypto/sha256"
 	"encoding/binary"
@@ -51,6 +52,15 @@ func TestMACsAreHMAC(t *testing.T) {
 		if want := reference(countedKey(0x60), context, parts...); got != want {
 			t.Fatalf("RequestMAC = %x, want %x", got, want)
 		}
+	}
+	index := countedKey(0x00)
+	source, err := hkdf.Key(sha256.New, index, testCluster[:], "cloakroom/v1/source\x00", 32)
+	if err != nil {
+		t.Fatal(err)
+	}
+	k.SourceMAC(&got, "handle", []byte("issuer"), []byte("subject"))
+	if want := reference(source, "handle", []byte("issuer"), []byte("subject")); got != want {
+		t.Errorf("SourceMAC = %x, want %x", got, want)
 	}
 	k.CredentialMAC(&got, []byte("a token"))
 	if want := reference(countedKey(0x40), "credential", []byte("a token")); got != want {
@@ -112,13 +122,16 @@ func TestMACForgetsTheMessage(t *testing.T) {
 	var sum [32]byte
 	for range k.request.lanes {
 		k.RequestMAC(&sum, "x", marker)
+		k.SourceMAC(&sum, "x", marker)
 	}
-	for i := range k.request.lanes {
-		k.request.lanes[i].state.Use(func(b []byte) {
-			if bytes.Contains(b, marker[:12]) {
-				t.Errorf("lane %d still holds the message", i)
-			}
-		})
+	for _, m := range []*mac{k.request, k.source} {
+		for i := range m.lanes {
+			m.lanes[i].state.Use(func(b []byte) {
+				if bytes.Contains(b, marker[:12]) {
+					t.Errorf("lane %d still holds the message", i)
+				}
+			})
+		}
 	}
 }
 

@@ -15,7 +15,7 @@ type RawKey struct {
 }
 
 // RawKeysForTest lists every raw key: those of the ring, what Ed25519 makes of
-// its seeds and X-Wing of its own, the slot key, the token keys built and the sealing keys
+// its seeds and X-Wing of its own, the slot key, the source key, the token keys built and the sealing keys
 // ready. It exists in builds with the tag dumptest only.
 func (k *Keyring) RawKeysForTest() []RawKey {
 	k.mu.Lock()
@@ -53,6 +53,7 @@ func (k *Keyring) RawKeysForTest() []RawKey {
 		})
 	}
 	derived("slot key", r.newest(indexKey), "slot")
+	derived("source key", r.newest(indexKey), "source")
 	for f := range *k.tokens.Load() {
 		derived(fmt.Sprintf("token key of field %d", f), r.newest(indexKey), "token", byte(f>>8), byte(f))
 	}

@@ -19,7 +19,7 @@ func TestRawKeysForTest(t *testing.T) {
 		t.Fatal(err)
 	}
 	keys := k.RawKeysForTest()
-	if len(keys) != 7+2*2+3+1+1+1 {
+	if len(keys) != 7+2*2+3+2+1+1 {
 		t.Errorf("%d keys: %v", len(keys), keys)
 	}
 	want := countedKey(0x00) // the index key

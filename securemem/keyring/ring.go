@@ -15,7 +15,7 @@ import (
 type purpose uint8
 
 const (
-	indexKey      purpose = 1 // parent of the token keys and the slot key
+	indexKey      purpose = 1 // parent of the token keys, the slot key and the source key
 	dataKey       purpose = 2 // parent of the sealing keys of an epoch
 	credentialKey purpose = 3
 	requestKey    purpose = 4
