@@ -137,6 +137,7 @@ func passThrough(room *Room, rec, mem []byte) error {
 		if err != nil {
 			return err
 		}
+		room.Handle(value, marker)
 		if _, err := Mask(mem[4096:4096:8192], Type(typ), opened); err != nil {
 			return err
 		}

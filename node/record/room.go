@@ -36,6 +36,7 @@ type Room struct {
 	pads    pads
 	openers sync.Pool // of *Opener, which hold nothing secret
 	blocks  sync.Pool // of *block
+	draws   sync.Pool // of *draws
 }
 
 // New returns a room over a keyring.
@@ -64,6 +65,7 @@ func New(cfg Config) (*Room, error) {
 	}
 	r := &Room{keys: cfg.Keyring, cluster: cfg.Cluster, rand: cfg.Rand}
 	r.blocks.New = func() any { return new(block) }
+	r.draws.New = func() any { return new(draws) }
 	r.openers.New = func() any { return newOpener(r) }
 	if err := r.pads.make(cfg.Memory, cfg.Pads); err != nil {
 		return nil, fmt.Errorf("new record room: %w", err)
