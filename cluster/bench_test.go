@@ -99,5 +99,11 @@ func BenchmarkIdle(b *testing.B) {
 
 type wallClock struct{}
 
+// uptime counts from now. A bubble's clock stands in where there is one.
+func uptime() func() time.Duration {
+	begin := time.Now()
+	return func() time.Duration { return time.Since(begin) + time.Hour }
+}
+
 func (wallClock) Now() time.Time                         { return time.Now() }
 func (wallClock) After(d time.Duration) <-chan time.Time { return time.After(d) }

@@ -165,8 +165,8 @@ func TestShardsThatCantStartLeaveNothingBehind(t *testing.T) {
 }
 
 func TestConfigReportsEveryFault(t *testing.T) {
-	_, err := New(t.Context(), Config{Shards: 65, LogBudget: 1, QueueBytes: 1})
-	for _, want := range []string{"Node", "ClusterID", "Shards", "Clock", "Rand", "Machine", "SealBatch", "MapLog", "LogBudget", "QueueBytes"} {
+	_, err := New(t.Context(), Config{Shards: 65, LogBudget: 1, QueueBytes: 1, Network: &Network{}})
+	for _, want := range []string{"Node", "ClusterID", "Shards", "Clock", "Uptime", "Rand", "Machine", "SealBatch", "MapLog", "LogBudget", "QueueBytes"} {
 		if err == nil || !bytes.Contains([]byte(err.Error()), []byte(want)) {
 			t.Errorf("fault of %s is missing in: %v", want, err)
 		}

@@ -35,7 +35,12 @@ type Config struct {
 	// count; a joiner takes them from the directory, Generation apart.
 	Network *Network
 
-	Clock  Clock
+	Clock Clock
+	// Uptime is the time since this machine was started. It is never set and
+	// goes on while the machine sleeps (CLOCK_BOOTTIME), and two nodes' must
+	// differ by less than 10 % in how fast they go: read leases are measured by
+	// it. Needed with Network.
+	Uptime func() time.Duration
 	Rand   io.Reader    // for replica identities
 	Logger *slog.Logger // default: none
 
@@ -90,6 +95,7 @@ func (c *Config) check() error {
 	fault(c.ClusterID == directory.ID{}, "ClusterID is missing")
 	fault(c.Shards < 1 || c.Shards > cloakroom.MaxShards, fmt.Sprintf("Shards must be 1 to %d", cloakroom.MaxShards))
 	fault(c.Clock == nil, "Clock is missing")
+	fault(c.Network != nil && c.Uptime == nil, "Uptime is missing")
 	fault(c.Rand == nil, "Rand is missing")
 	fault(c.Machine == nil, "Machine is missing")
 	fault(c.SealBatch == nil || c.OpenBatch == nil, "SealBatch and OpenBatch are needed")

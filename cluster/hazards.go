@@ -18,6 +18,28 @@ type hazards struct {
 	// group lives on the node now: as if a new life kept its old address and
 	// nobody said whom he wants.
 	anybody bool
+
+	// Of read leases. A lease before an entry of the leader's own term is
+	// replica.Hazards.ReadBeforeOwnTerm.
+
+	leaseUnentered  bool // a lease is granted without an entry in the table
+	leaseIndexFirst bool // the index is taken before the entry, not with it
+	leaseNoRound    bool // a lease is granted without a round after the entry
+	leaseByAddress  bool // leases are asked for by node, for whichever replica lives there
+	leaseFullTerm   bool // a holder uses 1.25 of the term
+	leaseFromAnswer bool // a holder counts from the answer, not from the question
+	leaseUnapplied  bool // a holder does not wait for the index
+	leaseNoRecheck  bool // the clock is looked at before the copy only
+	leaseWallClock  bool // leases are measured by the wall clock
+
+	// Of the barrier of an erasure.
+
+	settleNone        bool // none
+	settleOnlyMembers bool // entries of replicas that are members no more are not waited for
+	settleVotersOnly  bool // entries of replicas without a vote are not waited for
+	settleYoungLeader bool // a new leader does not wait for its predecessor's grants
+	settleNoRound     bool // the leader does not make sure of its lead
+	settleOnce        bool // for the simulation's clients: an erasure repeated is answered without a barrier
 }
 
 // unconfirmed decides for the parts in set, without a round, who may answer.

@@ -58,7 +58,7 @@ func newHouse(t testing.TB, nodes, shards int, change func(name string, cfg *Con
 
 // config is what a node of the house is made from.
 func (h *house) config(name string, memory *securemem.Memory) Config {
-	cfg := Config{Node: name, ClusterID: h.id, Shards: h.shards, Clock: wallClock{}, Rand: rand.Reader,
+	cfg := Config{Node: name, ClusterID: h.id, Shards: h.shards, Clock: wallClock{}, Uptime: uptime(), Rand: rand.Reader,
 		Settings:  directory.Settings{Replication: 3, RecoveryMode: "none", LeaseMillis: 3000},
 		LogBudget: 1 << 20,
 		MapLog:    func(n int) ([]byte, error) { return memory.MapPlain("log", n) }, UnmapLog: memory.UnmapPlain,

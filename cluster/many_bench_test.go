@@ -55,7 +55,7 @@ func readPage(b *testing.B, c *Cluster, page, parts []Part, dst *command.Records
 		parts[j].Spans = spans[:len(parts[j].Tokens)]
 		spans = spans[len(parts[j].Tokens):]
 	}
-	c.ReadParts(b.Context(), cloakroom.Lease, cloakroom.Index{}, parts[:n], dst)
+	c.ReadParts(b.Context(), cloakroom.Lease, parts[:n], dst)
 	for j := range parts[:n] {
 		if parts[j].Err != nil {
 			b.Error(parts[j].Err)

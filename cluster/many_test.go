@@ -204,7 +204,7 @@ func TestLargePagesComeInPieces(t *testing.T) {
 	}
 	spans := dst.Extend(4 * each)
 	parts[0].Spans, parts[1].Spans = spans[:2*each], spans[2*each:]
-	h.node("n2").ReadParts(t.Context(), cloakroom.Linearizable, cloakroom.Index{}, parts, dst)
+	h.node("n2").ReadParts(t.Context(), cloakroom.Linearizable, parts, dst)
 	for shard := range parts {
 		if parts[shard].Err != nil {
 			t.Fatal(parts[shard].Err)

@@ -14,20 +14,28 @@ import (
 
 // Part is one shard's part of a read.
 type Part struct {
-	Shard  cloakroom.ShardID
-	Tokens []cloakroom.Token // all of this shard
-	Spans  []command.Span    // as many as tokens, filled by the read
+	Shard cloakroom.ShardID
+	// Index is the write to wait for, of that generation of the shard. 0: none;
+	// one of another generation is ignored.
+	Index      uint64
+	Generation uint32
+	Tokens     []cloakroom.Token // all of this shard
+	Spans      []command.Span    // as many as tokens, filled by the read
 	// Err says why the shard did not answer, [cloakroom.ErrUnavailable] if it
 	// can't in time; its spans are empty then.
 	Err error
 }
 
 // Read appends the records of tokens, all of one shard, to dst, one span for
-// each in the order asked. It is [Cluster.ReadParts] for one part.
+// each in the order asked. It is [Cluster.ReadParts] for one part; an index of
+// another shard is ignored.
 func (c *Cluster) Read(ctx context.Context, shard cloakroom.ShardID, level cloakroom.Level, index cloakroom.Index, tokens []cloakroom.Token, dst *command.Records) error {
 	before := len(dst.Spans)
 	parts := [1]Part{{Shard: shard, Tokens: tokens, Spans: dst.Extend(len(tokens))}}
-	c.ReadParts(ctx, level, index, parts[:], dst)
+	if index.Shard == shard {
+		parts[0].Index, parts[0].Generation = index.Index, index.Generation
+	}
+	c.ReadParts(ctx, level, parts[:], dst)
 	if parts[0].Err != nil {
 		dst.Spans = dst.Spans[:before]
 	}
@@ -35,16 +43,15 @@ func (c *Cluster) Read(ctx context.Context, shard cloakroom.ShardID, level cloak
 }
 
 // ReadParts reads from many shards at once. Parts come in ascending order of
-// their shards, each shard once, and each succeeds or fails by itself. index,
-// if it is of a part's shard and generation, makes that part wait until the
-// write is applied; any other is ignored.
+// their shards, each shard once, and each succeeds or fails by itself. One that
+// names an index waits until that write is applied where it is read.
 //
 // What was acknowledged before the call is seen, whichever node acknowledged
 // it: the leader of each shard answers, after a confirm round that starts
 // after the request has come. Both levels do that.
-func (c *Cluster) ReadParts(ctx context.Context, level cloakroom.Level, index cloakroom.Index, parts []Part, dst *command.Records) {
+func (c *Cluster) ReadParts(ctx context.Context, level cloakroom.Level, parts []Part, dst *command.Records) {
 	r := c.reads.get()
-	r.begin(c, c.ready.Load(), level, index, parts, dst)
+	r.begin(c, c.ready.Load(), level, parts, dst)
 	if c.net == nil {
 		r.here(ctx, r.open)
 		r.giveUp(nil)
@@ -71,7 +78,6 @@ func (s partSet) each(yield func(int) bool) {
 type reading struct {
 	c     *Cluster
 	level cloakroom.Level
-	index cloakroom.Index
 	parts []Part
 	dst   *command.Records
 
@@ -113,8 +119,8 @@ func (p *readings) put(r *reading) {
 
 // begin takes a call in. A part that names no shard of the table is answered
 // at once.
-func (r *reading) begin(c *Cluster, table *[]*shard, level cloakroom.Level, index cloakroom.Index, parts []Part, dst *command.Records) {
-	r.c, r.level, r.index, r.parts, r.dst, r.open, r.redirects, r.limit = c, level, index, parts, dst, 0, 0, 0
+func (r *reading) begin(c *Cluster, table *[]*shard, level cloakroom.Level, parts []Part, dst *command.Records) {
+	r.c, r.level, r.parts, r.dst, r.open, r.redirects, r.limit = c, level, parts, dst, 0, 0, 0
 	for i := range parts {
 		p := &parts[i]
 		switch {
@@ -178,15 +184,21 @@ func (r *reading) led(ctx context.Context, set partSet) partSet {
 		if m == nil {
 			continue
 		}
-		if r.index.Index > 0 && r.index.Shard == s.shard && r.index.Generation == s.generation {
-			if err := m.replica.AwaitApplied(ctx, r.index.Index); err != nil {
-				continue
-			}
+		if index := r.awaited(i); index > 0 && m.replica.AwaitApplied(ctx, index) != nil {
+			continue
 		}
 		r.members[i], r.terms[i] = m, term
 		mine |= 1 << i
 	}
 	return mine
+}
+
+// awaited returns the index that part i waits for, 0 if none.
+func (r *reading) awaited(i int) uint64 {
+	if p := &r.parts[i]; p.Generation == r.shards[i].generation {
+		return p.Index
+	}
+	return 0
 }
 
 // vote is what a node that asks for a part says of its own replica of the

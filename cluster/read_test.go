@@ -42,7 +42,7 @@ func TestALostLeadKeepsWhatAnotherNodeAnswered(t *testing.T) {
 	var dst command.Records
 	parts := []Part{{Tokens: make([]cloakroom.Token, 2), Spans: dst.Extend(2)}}
 	r := c.reads.get()
-	r.begin(c.Cluster, c.ready.Load(), cloakroom.Linearizable, cloakroom.Index{}, parts, &dst)
+	r.begin(c.Cluster, c.ready.Load(), cloakroom.Linearizable, parts, &dst)
 	r.fill(0, []command.Span{{Len: 5}}, 0)
 	during = func() { g.member.Store(nil) }
 	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
@@ -109,7 +109,7 @@ func TestALongReadFromAfar(t *testing.T) {
 		parts := []Part{{Shard: 0, Tokens: tokens, Spans: make([]command.Span, len(tokens))},
 			{Shard: 1, Tokens: tokens, Spans: make([]command.Span, len(tokens))}}
 		ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
-		h.node(name).ReadParts(ctx, cloakroom.Linearizable, cloakroom.Index{}, parts, &dst)
+		h.node(name).ReadParts(ctx, cloakroom.Linearizable, parts, &dst)
 		cancel()
 		for p := range parts {
 			if parts[p].Err != nil {

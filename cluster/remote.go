@@ -91,7 +91,7 @@ func (r *reading) route(try int) (local partSet) {
 			tokens = tokens[:min(len(tokens), a.left)]
 			a.left -= len(tokens)
 			a.set |= 1 << i
-			p := wire.ReadPart{Group: uint32(s.id), Generation: s.generation, Tokens: tokens}
+			p := wire.ReadPart{Group: uint32(s.id), Generation: s.generation, Index: r.awaited(i), Tokens: tokens}
 			if own := s.member.Load(); own != nil && own.serves() {
 				p.Term, p.Replica = own.replica.Term(), own.id
 			}
@@ -127,7 +127,7 @@ func (r *reading) askOf(node string) *ask {
 	a := r.spare[n]
 	r.asks = append(r.asks, a)
 	a.node, a.set, a.left, a.err = node, 0, wire.MaxReadTokens, nil
-	a.request.Level, a.request.Index, a.request.Parts = r.level, r.index, a.request.Parts[:0]
+	a.request.Level, a.request.Parts = r.level, a.request.Parts[:0]
 	return a
 }
 
@@ -215,7 +215,7 @@ func (c *Cluster) reachAll(ctx context.Context, shards []*shard) error {
 	}
 	r := c.reads.get()
 	defer c.reads.put(r)
-	r.begin(c, &shards, cloakroom.Linearizable, cloakroom.Index{}, parts, &command.Records{})
+	r.begin(c, &shards, cloakroom.Linearizable, parts, &command.Records{})
 	r.everywhere(ctx)
 	for i := range parts {
 		if parts[i].Err != nil {
@@ -249,7 +249,7 @@ func (c *Cluster) serveRead(ctx context.Context, body []byte) ([]byte, error) {
 	}
 	s.begin(c)
 	r := c.reads.get()
-	r.begin(c, c.shards.Load(), s.request.Level, s.request.Index, s.parts, &s.records)
+	r.begin(c, c.shards.Load(), s.request.Level, s.parts, &s.records)
 	r.limit = wire.MaxReadBytes
 	for i, at := range s.asked {
 		p := &s.request.Parts[at]
@@ -287,7 +287,7 @@ func (s *serving) begin(c *Cluster) {
 			s.reply.Parts[i] = wire.ReadAnswer{Code: wire.CodeOf(err)}
 			continue
 		}
-		s.parts = append(s.parts, Part{Shard: shard.shard, Tokens: p.Tokens, Spans: mine})
+		s.parts = append(s.parts, Part{Shard: shard.shard, Index: p.Index, Generation: p.Generation, Tokens: p.Tokens, Spans: mine})
 		s.asked = append(s.asked, i)
 	}
 }

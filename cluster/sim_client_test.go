@@ -280,7 +280,7 @@ func (c *simClient) read(ctx context.Context, at *simLife, level cloakroom.Level
 		}
 	}
 	call := c.world.history.now()
-	at.serving.Load().ReadParts(ctx, level, cloakroom.Index{}, parts, &dst)
+	at.serving.Load().ReadParts(ctx, level, parts, &dst)
 	if !c.heard(at) {
 		return false
 	}

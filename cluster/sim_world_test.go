@@ -176,7 +176,7 @@ func (l *simLife) run(ctx context.Context, found bool) error {
 func (l *simLife) config(found bool) Config {
 	w, n := l.world, l.node
 	cfg := Config{
-		Node: n.name, ClusterID: directory.ID{9}, Shards: w.shards, Clock: n.clock,
+		Node: n.name, ClusterID: directory.ID{9}, Shards: w.shards, Clock: n.clock, Uptime: uptime(),
 		Settings: directory.Settings{Replication: 3, RecoveryMode: "none", LeaseMillis: 3000},
 		Rand:     &simRand{rand.New(rand.NewPCG(w.seed, hashed(l.String())))},
 		Logger:   w.log.logger(l.String()), Machine: l.machine,

@@ -46,9 +46,10 @@ type Config struct {
 	// Fixed is for the bench only: see api.Config.
 	Fixed func(method, path string) []byte
 
-	Logger *slog.Logger     // default discards
-	Now    func() time.Time // default time.Now
-	Random io.Reader        // default crypto/rand
+	Logger *slog.Logger         // default discards
+	Now    func() time.Time     // default time.Now
+	Uptime func() time.Duration // since the machine was started, sleep included; default asks the kernel
+	Random io.Reader            // default crypto/rand
 }
 
 // Principal is somebody who may call, with the token as it was given out.
@@ -77,6 +78,9 @@ func (cfg Config) fill() (Config, error) {
 	}
 	if cfg.Now == nil {
 		cfg.Now = time.Now
+	}
+	if cfg.Uptime == nil {
+		cfg.Uptime = newUptime()
 	}
 	if cfg.Random == nil {
 		cfg.Random = rand.Reader

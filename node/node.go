@@ -134,7 +134,7 @@ func (n *Node) openCluster(ctx context.Context, id directory.ID) (err error) {
 	arena := n.memory.Arena()
 	cfg := cluster.Config{
 		Node: n.cfg.Name, ClusterID: id, Shards: n.cfg.Shards,
-		Clock: wallClock{n.now}, Rand: n.random, Logger: n.cfg.Logger,
+		Clock: wallClock{n.now}, Uptime: n.cfg.Uptime, Rand: n.random, Logger: n.cfg.Logger,
 		Machine: func(shard cloakroom.ShardID) (cluster.Machine, error) {
 			return cluster.StateMachine(cluster.StateConfig{Slab: arena.NewSlab(fmt.Sprintf("shard %d", shard))})
 		},

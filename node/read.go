@@ -194,7 +194,7 @@ func (n *Node) fetch(ctx context.Context, r *read, req *api.Request) error {
 				Shard: cloakroom.ShardID(s), Tokens: r.tokens[from:to], Spans: spans[from:to]})
 		}
 	}
-	n.cluster.ReadParts(ctx, req.Level, cloakroom.Index{}, r.parts, &r.records)
+	n.cluster.ReadParts(ctx, req.Level, r.parts, &r.records)
 	failed := 0
 	for i := range r.parts {
 		if p := &r.parts[i]; p.Err != nil {

@@ -162,7 +162,7 @@ func (b *Bench) openCluster(ctx context.Context, n *node) (*cluster.Cluster, err
 		network, replication = nil, 1
 	}
 	return cluster.New(ctx, cluster.Config{
-		Node: n.name, ClusterID: b.id, Shards: b.cfg.Shards, Clock: wallClock{}, Rand: rand.Reader, Network: network,
+		Node: n.name, ClusterID: b.id, Shards: b.cfg.Shards, Clock: wallClock{}, Uptime: uptime(), Rand: rand.Reader, Network: network,
 		Settings: directory.Settings{Replication: replication, RecoveryMode: "none", LeaseMillis: 3000},
 		Machine: func(id cloakroom.ShardID) (cluster.Machine, error) {
 			return cluster.StateMachine(cluster.StateConfig{Slab: n.memory.Arena().NewSlab(fmt.Sprintf("shard %d", id))})
@@ -298,6 +298,12 @@ func (n *node) close() error {
 		faults = append(faults, n.memory.Close())
 	}
 	return errors.Join(faults...)
+}
+
+// uptime counts from now; nobody puts this machine to sleep.
+func uptime() func() time.Duration {
+	begin := time.Now()
+	return func() time.Duration { return time.Since(begin) }
 }
 
 // wallClock is the clock of package cluster.

@@ -22,11 +22,9 @@ const (
 //	offset  size  content
 //	0       1     format, 1
 //	1       1     level
-//	2       2     index: shard
-//	4       4     index: generation
-//	8       8     index: index
-//	16      4     number of parts, at most MaxGroups
-//	20      …     parts, groups strictly ascending: 4 group, 4 generation,
+//	2       4     number of parts, at most MaxGroups
+//	6       …     parts, groups strictly ascending: 4 group, 4 generation,
+//	              8 index to wait for, of that generation, 0: none,
 //	              8 term of the asker's own replica of the group,
 //	              2+… ID of that replica, empty: it says nothing,
 //	              4 number of tokens, 16 × tokens; at most MaxReadTokens in all
@@ -35,7 +33,6 @@ const (
 // leader of three needs no round. Without an ID there is none.
 type ReadRequest struct {
 	Level cloakroom.Level
-	Index cloakroom.Index // what to wait for, if it is of a part's shard and generation
 	Parts []ReadPart
 
 	tokens []cloakroom.Token // decoded, of all parts
@@ -44,14 +41,15 @@ type ReadRequest struct {
 // ReadPart is one group's part of a [ReadRequest].
 type ReadPart struct {
 	Group, Generation uint32
+	Index             uint64 // to wait for; 0: none
 	Term              uint64 // of Replica, when the asker wrote this
 	Replica           []byte // ID of the asker's own replica of the group; aliases the message
 	Tokens            []cloakroom.Token
 }
 
 const (
-	readHead     = 20
-	readPartHead = 22
+	readHead     = 6
+	readPartHead = 30
 	tokenBytes   = 16
 )
 
@@ -63,14 +61,12 @@ func (m *ReadRequest) Append(dst []byte) []byte {
 	}
 	dst = slices.Grow(dst, size)
 	dst = append(dst, format, byte(m.Level))
-	dst = binary.BigEndian.AppendUint16(dst, uint16(m.Index.Shard))
-	dst = binary.BigEndian.AppendUint32(dst, m.Index.Generation)
-	dst = binary.BigEndian.AppendUint64(dst, m.Index.Index)
 	dst = binary.BigEndian.AppendUint32(dst, uint32(len(m.Parts)))
 	for i := range m.Parts {
 		p := &m.Parts[i]
 		dst = binary.BigEndian.AppendUint32(dst, p.Group)
 		dst = binary.BigEndian.AppendUint32(dst, p.Generation)
+		dst = binary.BigEndian.AppendUint64(dst, p.Index)
 		dst = binary.BigEndian.AppendUint64(dst, p.Term)
 		id := p.Replica[:min(len(p.Replica), MaxStringBytes)]
 		dst = binary.BigEndian.AppendUint16(dst, uint16(len(id)))
@@ -89,12 +85,11 @@ func (m *ReadRequest) Decode(b []byte) error {
 	r := open(b)
 	m.Level = cloakroom.Level(r.byte())
 	r.demand(m.Level <= cloakroom.Linearizable)
-	m.Index = cloakroom.Index{Shard: cloakroom.ShardID(r.uint16()), Generation: r.uint32(), Index: r.uint64()}
 	parts := r.count(MaxGroups, readPartHead)
 	m.Parts, m.tokens = slices.Grow(m.Parts[:0], parts)[:parts], slices.Grow(m.tokens[:0], min(len(r.rest)/tokenBytes, MaxReadTokens))
 	for i := range m.Parts {
 		p := &m.Parts[i]
-		p.Group, p.Generation, p.Term, p.Replica = r.uint32(), r.uint32(), r.uint64(), r.raw()
+		p.Group, p.Generation, p.Index, p.Term, p.Replica = r.uint32(), r.uint32(), r.uint64(), r.uint64(), r.raw()
 		r.demand(p.Term == 0 || len(p.Replica) > 0)
 		r.demand(i == 0 || m.Parts[i-1].Group < p.Group)
 		n := r.count(MaxReadTokens-len(m.tokens), tokenBytes)

@@ -127,8 +127,8 @@ func samples() []message {
 		&ChangeRequest{Data: []byte("change")},
 		&ChangeReply{Code: OK, Index: 5, Result: []byte("result")},
 		&ChangeReply{Code: Overloaded},
-		&ReadRequest{Level: cloakroom.Linearizable, Index: cloakroom.Index{Shard: 2, Generation: 1, Index: 99}, Parts: []ReadPart{
-			{Group: 1, Generation: 1, Tokens: []cloakroom.Token{token(1), token(2)}},
+		&ReadRequest{Level: cloakroom.Linearizable, Parts: []ReadPart{
+			{Group: 1, Generation: 1, Index: 99, Tokens: []cloakroom.Token{token(1), token(2)}},
 			{Group: 9, Generation: 3, Term: 12, Replica: []byte("r9")}}},
 		&ReadRequest{},
 		&ReadReply{Time: 1_800_000_000_123, Buf: []byte("..one.two"), Parts: []ReadAnswer{
