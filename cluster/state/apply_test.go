@@ -188,7 +188,7 @@ func TestMergeKeepsDomainAndExpiry(t *testing.T) {
 
 func TestReservedKindsAreUnsupported(t *testing.T) {
 	f := newFixture(t)
-	for _, kind := range []command.Kind{command.Touch, command.Reseal, command.Bind, command.Slice, command.Level} {
+	for _, kind := range []command.Kind{command.Touch, command.Reseal, command.Slice, command.Level} {
 		wantCode(t, f.do(command.Command{Kind: kind, Subject: ada, SchemaEpoch: 99}), command.Unsupported)
 	}
 	wantCode(t, f.do(put(one)), command.Created) // their schema epoch did not count

@@ -338,7 +338,7 @@ func (r *modelRun) compare(t *rapid.T) {
 		if string(got.At(i)) != want {
 			t.Fatalf("record %d = %q, want %q", i, got.At(i), want)
 		}
-		if gotS, ok := r.machine.Subject(token); ok != there || gotS != s {
+		if gotS, ok := r.machine.Subject(token); ok != there || !gotS.Equal(&s) {
 			t.Fatalf("subject %d = %+v, %t, want %+v, %t", i, gotS, ok, s, there)
 		}
 	}
