@@ -67,6 +67,10 @@ const (
 	// HasExpected makes a write onto any version but Expected answer
 	// [VersionMismatch].
 	HasExpected Flags = 1 << 1
+	// ReplaceOnly makes a put or bind onto a subject that is not there answer
+	// [NotFound]; one whose expiry has passed is there until it is wiped. Whoever
+	// knows a subject by a link must not make it anew without that link.
+	ReplaceOnly Flags = 1 << 5
 )
 
 // KeyTag is the keyed PRF of principal and Idempotency-Key. Zero: the write

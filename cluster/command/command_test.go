@@ -43,6 +43,7 @@ func samples() []Command {
 			Fields: []Field{{token(0x24), []byte("z")}},
 			Links: []Link{{Kind: Handle, Token: token(0x25), Record: []byte("sealed id")},
 				{Kind: Alias, Domain: 0x0405, Token: token(0x26), Record: []byte("sealed too")}}},
+		{Kind: Put, Flags: ReplaceOnly, SchemaEpoch: 9, Subject: token(8), Version: cloakroom.Version{3}},
 	}
 }
 
@@ -101,7 +102,7 @@ func drawCommand(t *rapid.T) Command {
 	tokens := rapid.SliceOfN(rapid.Byte(), 16, 16)
 	c := Command{
 		Kind:        Kind(rapid.IntRange(1, 10).Draw(t, "kind")),
-		Flags:       Flags(rapid.IntRange(0, 3).Draw(t, "flags")),
+		Flags:       Flags(rapid.SampledFrom([]int{0, 1, 2, 3, 32, 33, 34, 35}).Draw(t, "flags")),
 		Domain:      cloakroom.Domain(rapid.Uint16().Draw(t, "domain")),
 		SchemaEpoch: rapid.Uint32().Draw(t, "schema"),
 		Subject:     cloakroom.Token(tokens.Draw(t, "subject")),
@@ -207,7 +208,7 @@ func TestDecodeRefuses(t *testing.T) {
 		"other format":     patch(0, 2),
 		"kind 0":           patch(1, 0),
 		"kind 11":          patch(1, 11),
-		"unknown flag":     patch(2, 1<<5),
+		"unknown flag":     patch(2, 1<<6),
 		"flag without tag": patch(2, byte(hasKeyTag)), // shifts the rest
 		"cut short":        valid.Append(nil)[:40],
 		"one byte more":    append(valid.Append(nil), 0),

@@ -112,6 +112,26 @@ func TestExpectedVersion(t *testing.T) {
 	wantCode(t, f.do(p), command.Replaced)
 }
 
+// Who knows a subject by a link must not make it anew without that link.
+func TestReplaceOnlyMakesNoSubject(t *testing.T) {
+	f := newFixture(t)
+	p := put(one, field(name, "ada"))
+	p.Flags = command.ReplaceOnly
+	wantCode(t, f.do(p), command.NotFound)
+	if s := f.Stats(); s.Subjects != 0 || f.record(name) != "" {
+		t.Errorf("after a put that was refused: %+v", s)
+	}
+	first := put(one, field(name, "ada"))
+	first.Expiry = 5
+	f.do(first)
+	p.Version = two
+	wantCode(t, f.do(p), command.Replaced)
+	first.Version = one
+	f.do(first)
+	f.do(command.Command{Kind: command.Time, Value: 6_000})
+	wantCode(t, f.do(p), command.Created) // hidden, not wiped: it comes back
+}
+
 func TestStaleSchemaIsSentBack(t *testing.T) {
 	f := newFixture(t)
 	p := put(one, field(name, "ada"))
