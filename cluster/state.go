@@ -2,7 +2,6 @@ package cluster
 
 import (
 	"fmt"
-	"time"
 
 	"cloakroom"
 	"cloakroom/cluster/command"
@@ -67,10 +66,9 @@ type sweeping interface {
 }
 
 // Expired returns, in token order, the subject tokens of at most limit
-// subjects after the given one that expired at least grace ago by shard time.
-// None means that the end was reached: the sweep starts again from the zero
-// token. Only the node that leads the shard can tell.
-func (c *Cluster) Expired(shard cloakroom.ShardID, after cloakroom.Token, grace time.Duration, limit int) ([]cloakroom.Token, error) {
+// subjects after the given one whose expiry is at or before the given time, in
+// unix seconds by shard time. This node leads the shard.
+func (c *Cluster) Expired(shard cloakroom.ShardID, after cloakroom.Token, before uint32, limit int) ([]cloakroom.Token, error) {
 	s, err := c.shard(shard)
 	if err != nil {
 		return nil, err
@@ -85,6 +83,22 @@ func (c *Cluster) Expired(shard cloakroom.ShardID, after cloakroom.Token, grace 
 	if !ok {
 		return nil, fmt.Errorf("sweep shard %d: its machine knows no expiry", shard)
 	}
-	now := m.Time()/1000 - min(m.Time()/1000, uint64(grace/time.Second))
-	return m.Expired(after, uint32(min(now, 1<<32-1)), limit, nil), nil
+	return m.Expired(after, before, limit, nil), nil
+}
+
+// ShardTime returns how late it is in a shard, in unix milliseconds, as far as
+// the replica here has heard; 0 if there is none.
+func (c *Cluster) ShardTime(shard cloakroom.ShardID) uint64 {
+	s, err := c.shard(shard)
+	if err != nil {
+		return 0
+	}
+	c.reading.RLock()
+	defer c.reading.RUnlock()
+	if member := s.member.Load(); member != nil {
+		if m, ok := member.machine.(sweeping); ok {
+			return m.Time()
+		}
+	}
+	return 0
 }

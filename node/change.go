@@ -13,11 +13,11 @@ import (
 // readBase reads what a patch builds on. A subject that the grant's domains do
 // not cover, or that has expired, is not there.
 func (n *Node) readBase(ctx context.Context, w *write) error {
-	base, shardTime, err := n.subjectRecord(ctx, w.rules, w.items[0].ID)
+	base, shardTime, err := n.subjectRecord(ctx, w.rules, w.waits, w.items[0].ID)
 	switch {
 	case err != nil:
 		return err
-	case base.IsZero() || !w.caller.grant.Domains.Has(base.Domain):
+	case base == command.SubjectRecord{} || !w.caller.grant.Domains.Has(base.Domain):
 		return cloakroom.ErrNotFound
 	case base.Erased:
 		return cloakroom.ErrErased
@@ -30,14 +30,14 @@ func (n *Node) readBase(ctx context.Context, w *write) error {
 
 // subjectRecord reads the subject record of id, the zero record if there is
 // none, and the shard's time. It says nothing about rights.
-func (n *Node) subjectRecord(ctx context.Context, r *rules, id cloakroom.Pseudonym) (command.SubjectRecord, uint64, error) {
+func (n *Node) subjectRecord(ctx context.Context, r *rules, waits []cloakroom.Index, id cloakroom.Pseudonym) (command.SubjectRecord, uint64, error) {
 	token, err := n.records.Token(cloakroom.SubjectField, id)
 	if err != nil {
 		return command.SubjectRecord{}, 0, err
 	}
 	shard := r.view.ShardOf(n.records.Slot(id))
 	var records command.Records
-	err = n.cluster.Read(ctx, shard, cloakroom.Linearizable, cloakroom.Index{}, []cloakroom.Token{token}, &records)
+	err = n.cluster.Read(ctx, shard, cloakroom.Linearizable, indexOf(waits, shard), []cloakroom.Token{token}, &records)
 	if err != nil || records.At(0) == nil {
 		return command.SubjectRecord{}, records.Time, err
 	}
@@ -46,42 +46,43 @@ func (n *Node) subjectRecord(ctx context.Context, r *rules, id cloakroom.Pseudon
 }
 
 // proposeErase removes every field ever declared, retired ones included.
-func (n *Node) proposeErase(ctx context.Context, req *api.Request, c *caller, id cloakroom.Pseudonym) (command.Result, error) {
-	base, _, err := n.subjectRecord(ctx, c.rules, id)
+func (n *Node) proposeErase(ctx context.Context, req *api.Request, c *caller, id cloakroom.Pseudonym) (command.Result, cloakroom.Index, error) {
+	base, _, err := n.subjectRecord(ctx, c.rules, nil, id)
 	if err != nil {
-		return command.Result{}, err
+		return command.Result{}, cloakroom.Index{}, err
 	}
-	if base.IsZero() || !c.grant.Domains.Has(base.Domain) {
-		return command.Result{}, cloakroom.ErrNotFound
+	if base == (command.SubjectRecord{}) || !c.grant.Domains.Has(base.Domain) {
+		return command.Result{}, cloakroom.Index{}, cloakroom.ErrNotFound
 	}
 	for try := 1; ; try++ {
 		rules := n.rulesNow()
-		result, err := n.eraseOnce(ctx, req, c, rules, id)
+		result, at, err := n.eraseOnce(ctx, req, c, rules, id)
 		if !errors.Is(err, cloakroom.ErrStaleSchema) || try == writeRetries {
-			return result, err
+			return result, at, err
 		}
 		n.awaitSchema(ctx, rules)
 	}
 }
 
-func (n *Node) eraseOnce(ctx context.Context, req *api.Request, c *caller, rules *rules, id cloakroom.Pseudonym) (command.Result, error) {
+func (n *Node) eraseOnce(ctx context.Context, req *api.Request, c *caller, rules *rules, id cloakroom.Pseudonym) (command.Result, cloakroom.Index, error) {
 	w := &write{req: req, caller: c, rules: rules, items: []api.Deposit{{ID: id, HasID: true}}, drafts: make([]draft, 1)}
-	if err := n.identify(w); err != nil {
-		return command.Result{}, err
-	}
+	err := n.identify(w)
 	d := &w.drafts[0]
-	if err := n.listAll(w.rules, d, command.Erase); err != nil {
-		return command.Result{}, err
+	if err == nil {
+		err = n.listAll(w.rules, d, command.Erase)
+	}
+	if err != nil {
+		return command.Result{}, cloakroom.Index{}, err
 	}
 	if req.HasIfMatch {
 		d.command.Flags |= command.HasExpected
 		d.command.Expected = req.IfMatch
 	}
-	results, _, err := n.cluster.Propose(ctx, d.shard, []command.Command{d.command})
+	results, at, err := n.cluster.Propose(ctx, d.shard, []command.Command{d.command})
 	if err != nil {
-		return command.Result{}, err
+		return command.Result{}, at, err
 	}
-	return results[0], results[0].Err(command.Erase)
+	return results[0], at, results[0].Err(command.Erase)
 }
 
 // listAll makes d the command of that kind that removes every field ever

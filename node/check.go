@@ -1,6 +1,8 @@
 package node
 
 import (
+	"bytes"
+	"slices"
 	"time"
 
 	"cloakroom"
@@ -19,7 +21,9 @@ const (
 	reasonNoFields     = "has no fields"
 	reasonTooLarge     = "is over 64 KiB in all"
 	reasonTTLLong      = "is kept by the schema for less than ttl"
-	reasonTTLShort     = "has a ttl under one second"
+	reasonTTLPast      = "has a ttl that is over already"
+	reasonTTLCentury   = "has a ttl of over a hundred years"
+	reasonTTLAlone     = "has a ttl for a field without a value"
 )
 
 // noFields is the empty set of fields.
@@ -57,7 +61,9 @@ func (w *write) check(i int, faults cloakroom.Faults) (policy.Fields, cloakroom.
 	}{
 		{len(item.Fields) == 0, reasonNoFields},
 		{total > cloakroom.MaxSubjectBytes, reasonTooLarge},
-		{item.HasTTL && item.TTL < time.Second, reasonTTLShort},
+		{item.HasTTL && item.TTL < time.Second, reasonTTLPast},
+		{item.HasTTL && item.TTL > api.MaxTTL, reasonTTLCentury},
+		{!ttlsUsed(item), reasonTTLAlone},
 	} {
 		if rule.broken {
 			faults = append(faults, cloakroom.Fault{Item: at, Reason: rule.reason})
@@ -75,11 +81,42 @@ func (w *write) checkValue(item *api.Deposit, f *field, v *api.FieldValue) strin
 		return reasonNull
 	case f.Type != directory.JSON && v.Kind != api.String:
 		return reasonKind
-	case item.HasTTL && f.MaxRetention > 0 && item.TTL > f.MaxRetention:
-		return reasonTTLLong
+	}
+	if reason := checkTTL(item, f); reason != "" {
+		return reason
 	}
 	if err := record.Check(f.typ, v.Value, f.MaxBytes); err != nil {
 		return err.Error()
 	}
 	return ""
+}
+
+// checkTTL returns what is wrong with the time to live of a field, or "". One
+// for all fields that is wrong by itself is a fault of the item.
+func checkTTL(item *api.Deposit, f *field) string {
+	ttl, has := item.TTLOf(f.Name)
+	switch {
+	case !has:
+		return ""
+	case !item.HasTTL && ttl < time.Second:
+		return reasonTTLPast
+	case f.MaxRetention > 0 && ttl > f.MaxRetention:
+		return reasonTTLLong
+	case !item.HasTTL && ttl > api.MaxTTL:
+		return reasonTTLCentury
+	}
+	return ""
+}
+
+// ttlsUsed reports whether every field with a ttl of its own has a value.
+func ttlsUsed(item *api.Deposit) bool {
+	for i := range item.TTLs {
+		named := func(v api.FieldValue) bool {
+			return v.Kind != api.Null && bytes.Equal(v.Name, item.TTLs[i].Name)
+		}
+		if !slices.ContainsFunc(item.Fields, named) {
+			return false
+		}
+	}
+	return true
 }

@@ -73,3 +73,11 @@ func DomainNumbers(numbers ...int) (list []cloakroom.Domain) {
 	}
 	return list
 }
+
+// SealIndex seals what a write answers as Cloakroom-Index.
+func (n *Node) SealIndex(at ...cloakroom.Index) string { return string(n.sealIndex(nil, at)) }
+
+// OpenIndex opens it.
+func (n *Node) OpenIndex(text string) ([]cloakroom.Index, error) {
+	return n.openIndex(nil, []byte(text))
+}

@@ -47,6 +47,7 @@ type Node struct {
 	registry    *prometheus.Registry
 	rules       atomic.Pointer[rules]
 	reads       reads
+	grace       grace // of what has expired
 	ready       atomic.Bool
 	giving      sync.RWMutex // held while keys are handed over, or wiped
 	shut        atomic.Bool

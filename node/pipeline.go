@@ -76,9 +76,10 @@ func (n *Node) DepositBatch(ctx context.Context, req *api.Request, items []api.D
 }
 
 // Patch changes some fields of a subject that is there.
-func (n *Node) Patch(ctx context.Context, req *api.Request, id cloakroom.Pseudonym, fields []api.FieldValue) (api.Deposited, error) {
+func (n *Node) Patch(ctx context.Context, req *api.Request, id cloakroom.Pseudonym, d *api.Deposit) (api.Deposited, error) {
 	var result [1]api.Deposited
-	item := api.Deposit{ID: id, HasID: true, Fields: fields}
+	item := *d
+	item.ID, item.HasID = id, true
 	err := n.write(ctx, &write{req: req, action: policy.Update, items: []api.Deposit{item}, results: result[:]})
 	return result[0], err
 }
@@ -92,13 +93,17 @@ func (n *Node) Erase(ctx context.Context, req *api.Request, id cloakroom.Pseudon
 	if _, err := policy.Decide(&c.grant, &policy.Request{Action: policy.Erase, Purpose: purpose}, n.now().Unix()); err != nil {
 		return nil, n.refused(ctx, entry, err)
 	}
+	if _, err := n.openIndex(nil, req.Index); err != nil {
+		return nil, n.refused(ctx, entry, err)
+	}
 	if err := n.intent(ctx, entry); err != nil {
 		return nil, err
 	}
-	result, err := n.proposeErase(ctx, req, c, id)
+	result, at, err := n.proposeErase(ctx, req, c, id)
 	if err := n.outcome(ctx, entry, err); err != nil {
 		return nil, err
 	}
+	n.answerIndex(req, []cloakroom.Index{at})
 	return n.receipt(id, result), nil
 }
 

@@ -22,6 +22,7 @@ type read struct {
 	fields []*field // asked for and granted
 	names  []string // of fields, for the audit entry
 	form   policy.Form
+	waits  []cloakroom.Index // the writes that must be seen
 
 	ids     []cloakroom.Pseudonym
 	columns int // tokens per id: one per field, and the subject's own for a single read
@@ -111,6 +112,9 @@ func (n *Node) authorizeRead(ctx context.Context, r *read, req *api.Request, q *
 		}
 	}
 	r.entry.Fields, r.entry.Form = r.names, r.form.String()
+	if r.waits, err = n.openIndex(r.waits[:0], req.Index); err != nil {
+		return n.refused(ctx, r.entry, err)
+	}
 	return nil
 }
 
@@ -190,8 +194,9 @@ func (n *Node) fetch(ctx context.Context, r *read, req *api.Request) error {
 	for s := range r.caller.rules.view.Shards {
 		from, to := int(r.bounds[s])*r.columns, int(r.bounds[s+1])*r.columns
 		if from < to {
-			r.parts = append(r.parts, cluster.Part{
-				Shard: cloakroom.ShardID(s), Tokens: r.tokens[from:to], Spans: spans[from:to]})
+			wait := indexOf(r.waits, cloakroom.ShardID(s))
+			r.parts = append(r.parts, cluster.Part{Shard: cloakroom.ShardID(s),
+				Index: wait.Index, Generation: wait.Generation, Tokens: r.tokens[from:to], Spans: spans[from:to]})
 		}
 	}
 	n.cluster.ReadParts(ctx, req.Level, r.parts, &r.records)
@@ -310,8 +315,8 @@ func (n *Node) lookForBare(ctx context.Context, r *read, req *api.Request) error
 	if len(b.ids) == 0 {
 		return nil
 	}
-	b.caller, b.fields, b.columns = r.caller, nil, 1
-	defer func() { b.caller = nil }()
+	b.caller, b.fields, b.columns, b.waits = r.caller, nil, 1, r.waits
+	defer func() { b.caller, b.waits = nil, nil }()
 	if err := n.place(b); err != nil {
 		return err
 	}

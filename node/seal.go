@@ -18,10 +18,10 @@ func (n *Node) sealItems(w *write) error {
 	if err := n.identify(w); err != nil {
 		return err
 	}
-	now := n.now()
 	sealed, fields := 0, 0
 	for i := range w.items {
-		n.draft(w, i, now)
+		w.drafts[i].now = n.timeOf(w.rules, w.drafts[i].shard)
+		n.draft(w, i)
 		sealed += w.drafts[i].bytes
 		fields += cap(w.drafts[i].command.Fields)
 	}
@@ -29,7 +29,7 @@ func (n *Node) sealItems(w *write) error {
 	var err error
 	securemem.Do(func() {
 		for i := range w.items {
-			if memory, err = n.sealItem(w, i, now, memory); err != nil {
+			if memory, err = n.sealItem(w, i, memory); err != nil {
 				return
 			}
 		}
@@ -37,8 +37,23 @@ func (n *Node) sealItems(w *write) error {
 	return err
 }
 
+// timeOf returns how late it is for a deposit into a shard: what the clock here
+// shows, or the shard's own if that is later. A clock that is behind would have
+// values expire as soon as they come.
+func (n *Node) timeOf(r *rules, shard cloakroom.ShardID) time.Time {
+	late := n.cluster.ShardTime(shard)
+	for i := 0; late == 0 && i < len(r.view.Shards); i++ { // no replica here: any other's
+		late = n.cluster.ShardTime(r.view.Shards[i].ID)
+	}
+	now := n.now()
+	if agreed := time.UnixMilli(int64(late)); agreed.After(now) {
+		return agreed
+	}
+	return now
+}
+
 // draft fills in what of an item's command needs no key.
-func (n *Node) draft(w *write, i int, now time.Time) {
+func (n *Node) draft(w *write, i int) {
 	item, d := &w.items[i], &w.drafts[i]
 	c := &d.command
 	c.SchemaEpoch = w.rules.view.Schema.Epoch
@@ -60,11 +75,11 @@ func (n *Node) draft(w *write, i int, now time.Time) {
 		if v.Kind == api.Null {
 			continue
 		}
-		expiry, fine := w.expiry(item, w.rules.field(v.Name), now)
+		expiry, fine := w.expiry(item, w.rules.field(v.Name), d.now)
 		d.bytes += record.SealedSize(len(v.Value), expiry, fine)
 	}
 	if c.Kind == command.Put {
-		c.Expiry = w.subjectExpiry(item, now)
+		c.Expiry = w.subjectExpiry(item, d.now)
 	}
 }
 
@@ -73,12 +88,12 @@ func (n *Node) draft(w *write, i int, now time.Time) {
 // subject. Whole days are enough unless somebody asked for less.
 func (w *write) expiry(item *api.Deposit, f *field, now time.Time) (at uint32, fine bool) {
 	const days = 2 * 24 * time.Hour
-	keep := f.MaxRetention
-	if item.HasTTL {
-		keep = item.TTL
+	keep, asked := item.TTLOf(f.Name)
+	if !asked {
+		keep = f.MaxRetention
 	}
 	if keep > 0 {
-		at, fine = unixAfter(now, keep), item.HasTTL || keep < days
+		at, fine = unixAfter(now, keep), asked || keep < days
 	}
 	if bound := w.base.Expiry; bound != 0 && (at == 0 || bound < at) {
 		at, fine = bound, true
@@ -105,7 +120,7 @@ func unixAfter(now time.Time, d time.Duration) uint32 {
 
 // sealItem seals the values of item i into memory and lists them, and the
 // fields to remove, in its command.
-func (n *Node) sealItem(w *write, i int, now time.Time, memory []byte) ([]byte, error) {
+func (n *Node) sealItem(w *write, i int, memory []byte) ([]byte, error) {
 	item, d := &w.items[i], &w.drafts[i]
 	c := &d.command
 	subject, err := n.records.Token(cloakroom.SubjectField, d.id)
@@ -126,7 +141,7 @@ func (n *Node) sealItem(w *write, i int, now time.Time, memory []byte) ([]byte, 
 			c.Fields = append(c.Fields, command.Field{Token: token})
 			continue
 		}
-		expiry, fine := w.expiry(item, f, now)
+		expiry, fine := w.expiry(item, f, d.now)
 		from := len(memory)
 		memory, err = n.records.Seal(memory, token, f.Number, c.Domain, expiry, fine, v.Value)
 		if err != nil {

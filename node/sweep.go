@@ -2,6 +2,7 @@ package node
 
 import (
 	"context"
+	"math"
 	"runtime/debug"
 	"sync"
 	"time"
@@ -11,7 +12,7 @@ import (
 )
 
 // The sweep wipes subjects an hour after their expiry. Reads hide them from
-// the moment on; the hour is for clocks that were wrong.
+// the moment on; the hour is for clocks that were wrong (grace.go).
 const (
 	sweepEvery = 10 * time.Second
 	sweepGrace = time.Hour
@@ -59,12 +60,23 @@ func (n *Node) sweep(ctx context.Context) {
 	}
 }
 
-// sweepShard wipes all expired subjects of a shard that this node leads, in
-// entries that leave room for others' between them.
+// sweepShard wipes all subjects of a shard that this node leads whose grace is
+// over, in entries that leave room for others' between them. Of other shards
+// that are here it notes the time only, for when it leads them.
 func (n *Node) sweepShard(ctx context.Context, shard cloakroom.ShardID) error {
+	time := uint32(min(n.cluster.ShardTime(shard)/1000, math.MaxUint32))
+	if time == 0 {
+		return nil // no replica, or none that knows
+	}
+	now := n.cfg.Uptime()
+	n.grace.note(shard, now, time)
+	before := n.grace.before(shard, now, time)
+	if before == 0 {
+		return nil
+	}
 	var after cloakroom.Token
 	for {
-		next, err := n.sweepSome(ctx, shard, after)
+		next, err := n.sweepSome(ctx, shard, after, before)
 		if err != nil || next == (cloakroom.Token{}) {
 			return err
 		}
@@ -72,13 +84,13 @@ func (n *Node) sweepShard(ctx context.Context, shard cloakroom.ShardID) error {
 	}
 }
 
-// sweepSome wipes the next expired subjects of a shard and returns the last
-// token it looked at, zero when there is none left.
-func (n *Node) sweepSome(ctx context.Context, shard cloakroom.ShardID, after cloakroom.Token) (cloakroom.Token, error) {
+// sweepSome wipes the next subjects of a shard that expired before, and returns
+// the last token it looked at, zero when there is none left.
+func (n *Node) sweepSome(ctx context.Context, shard cloakroom.ShardID, after cloakroom.Token, before uint32) (cloakroom.Token, error) {
 	if !n.cluster.Leads(shard) {
 		return cloakroom.Token{}, nil
 	}
-	tokens, err := n.cluster.Expired(shard, after, sweepGrace, sweepBatch)
+	tokens, err := n.cluster.Expired(shard, after, before, sweepBatch)
 	if err != nil || len(tokens) == 0 {
 		return cloakroom.Token{}, err
 	}

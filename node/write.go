@@ -5,6 +5,7 @@ import (
 	"errors"
 	"slices"
 	"sync"
+	"time"
 
 	"cloakroom"
 	"cloakroom/cluster/command"
@@ -22,6 +23,7 @@ type write struct {
 	action policy.Action
 	key    idempotency
 	base   command.SubjectRecord // PATCH: what the change builds on
+	waits  []cloakroom.Index     // PATCH: the writes that it must build on
 
 	items   []api.Deposit
 	results []api.Deposited
@@ -30,7 +32,8 @@ type write struct {
 	retry   bool // only what a shard refused for an old schema is still to do
 
 	drafts []draft
-	named  policy.Fields // fields that some item names
+	named  policy.Fields     // fields that some item names
+	at     []cloakroom.Index // where the shards' histories stand after it, each shard once
 }
 
 // draft is one item on its way to a shard.
@@ -38,7 +41,8 @@ type draft struct {
 	id      cloakroom.Pseudonym
 	shard   cloakroom.ShardID
 	command command.Command
-	bytes   int // of its sealed records
+	now     time.Time // that its expiries count from
+	bytes   int       // of its sealed records
 }
 
 // subjectWrite is a write of one subject.
@@ -61,6 +65,10 @@ func (n *Node) write(ctx context.Context, w *write) error {
 	if err := n.authorizeWrite(w); err != nil {
 		return n.refused(ctx, entry, err)
 	}
+	var err error
+	if w.waits, err = n.openIndex(nil, w.req.Index); err != nil {
+		return n.refused(ctx, entry, err)
+	}
 	_, entry.Purpose = w.rules.purpose(w.req.Purpose)
 	entry.Fields = w.rules.names(w.named)
 	if err := n.prepare(ctx, w); err != nil {
@@ -69,7 +77,7 @@ func (n *Node) write(ctx context.Context, w *write) error {
 	if err := n.intent(ctx, entry); err != nil {
 		return err
 	}
-	err := n.propose(ctx, w)
+	err = n.propose(ctx, w)
 	for try := 0; try < writeRetries && w.again(err); try++ {
 		err = n.proposeAgain(ctx, w, err)
 	}
@@ -79,6 +87,7 @@ func (n *Node) write(ctx context.Context, w *write) error {
 	}
 	entry.Found = countDone(w.results)
 	entry.Missing = len(w.items) - entry.Found
+	n.answerIndex(w.req, w.at)
 	return n.outcome(ctx, entry, err)
 }
 
@@ -199,7 +208,9 @@ func (n *Node) decideItems(w *write) (faults cloakroom.Faults, err error) {
 // propose hands the commands to their shards, to all of them at once.
 func (n *Node) propose(ctx context.Context, w *write) error {
 	if len(w.drafts) == 1 {
-		return n.proposeGroup(ctx, w, []int{0})
+		at, err := n.proposeGroup(ctx, w, []int{0})
+		w.reached(at)
+		return err
 	}
 	order := make([]int, 0, len(w.drafts))
 	for i := range w.drafts {
@@ -210,6 +221,7 @@ func (n *Node) propose(ctx context.Context, w *write) error {
 	slices.SortStableFunc(order, func(a, b int) int { return int(w.drafts[a].shard) - int(w.drafts[b].shard) })
 	var wait sync.WaitGroup
 	var errs [cloakroom.MaxShards]error
+	var ends [cloakroom.MaxShards]cloakroom.Index
 	groups := 0
 	for len(order) > 0 {
 		shard := w.drafts[order[0]].shard
@@ -217,12 +229,28 @@ func (n *Node) propose(ctx context.Context, w *write) error {
 		if end < 0 {
 			end = len(order)
 		}
-		group, failed := order[:end], &errs[groups]
-		wait.Go(func() { *failed = n.proposeGroup(ctx, w, group) }) // ends with the shard's answer or ctx
+		group, at, failed := order[:end], &ends[groups], &errs[groups]
+		wait.Go(func() { *at, *failed = n.proposeGroup(ctx, w, group) }) // ends with the shard's answer or ctx
 		order, groups = order[end:], groups+1
 	}
 	wait.Wait()
+	for _, at := range ends[:groups] {
+		w.reached(at)
+	}
 	return batchError(errs[:groups])
+}
+
+// reached notes where a shard's history stands; a later try moves it on.
+func (w *write) reached(at cloakroom.Index) {
+	for i := range w.at {
+		if w.at[i].Shard == at.Shard {
+			w.at[i] = at
+			return
+		}
+	}
+	if at.Index > 0 {
+		w.at = append(w.at, at)
+	}
 }
 
 // batchError is what a batch as a whole is told. As soon as one shard did its
@@ -242,19 +270,20 @@ func batchError(errs []error) error {
 	return errs[0]
 }
 
-// proposeGroup proposes the items of one shard and fills in their results. It
-// returns an error when all of them share it.
-func (n *Node) proposeGroup(ctx context.Context, w *write, group []int) error {
+// proposeGroup proposes the items of one shard, fills in their results, and
+// returns where the shard's history stands then. It returns an error when all
+// of them share it.
+func (n *Node) proposeGroup(ctx context.Context, w *write, group []int) (cloakroom.Index, error) {
 	commands := make([]command.Command, len(group))
 	for i, at := range group {
 		commands[i] = w.drafts[at].command
 	}
-	results, _, err := n.cluster.Propose(ctx, w.drafts[group[0]].shard, commands)
+	results, end, err := n.cluster.Propose(ctx, w.drafts[group[0]].shard, commands)
 	if err != nil {
 		for _, at := range group {
 			w.results[at] = api.Deposited{ID: w.drafts[at].id, Err: err}
 		}
-		return err
+		return end, err
 	}
 	var stale error
 	for i, at := range group {
@@ -264,9 +293,9 @@ func (n *Node) proposeGroup(ctx context.Context, w *write, group []int) error {
 		}
 	}
 	if len(w.items) == 1 {
-		return w.results[0].Err
+		return end, w.results[0].Err
 	}
-	return stale
+	return end, stale
 }
 
 // settle turns a shard's answer into the item's result.

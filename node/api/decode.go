@@ -18,6 +18,7 @@ type decoder struct {
 	ids    []cloakroom.Pseudonym
 	names  [][]byte
 	fields []FieldValue
+	ttls   []FieldTTL
 	seen   []uint16 // see distinct
 }
 
@@ -180,7 +181,7 @@ func hash(id *cloakroom.Pseudonym) uint64 {
 // deposit decodes {"domain"?,"fields":{…},"ttl"?}.
 func (d *decoder) deposit(body []byte, out *Deposit) error {
 	d.reset(body)
-	d.fields = d.fields[:0]
+	d.fields, d.ttls = d.fields[:0], d.ttls[:0]
 	*out = Deposit{}
 	if err := d.subject(out, false); err != nil {
 		return err
@@ -201,9 +202,7 @@ func (d *decoder) subject(out *Deposit, batch bool) error {
 			out.Domain, err = d.word("a domain")
 			return err
 		case "ttl":
-			out.TTL, err = d.duration()
-			out.HasTTL = true
-			return err
+			return d.ttl(out)
 		case "id":
 			if batch {
 				out.HasID = true
@@ -280,17 +279,22 @@ func (d *decoder) fieldMap(patch bool) error {
 	})
 }
 
-// patch decodes {"fields":{…}}, a JSON Merge Patch (RFC 7396) of a subject.
-func (d *decoder) patch(body []byte) ([]FieldValue, error) {
+// patch decodes {"fields":{…},"ttl"?}; fields is a JSON Merge Patch (RFC 7396)
+// of the subject's.
+func (d *decoder) patch(body []byte, out *Deposit) error {
 	d.reset(body)
-	d.fields = d.fields[:0]
+	d.fields, d.ttls = d.fields[:0], d.ttls[:0]
+	*out = Deposit{}
 	var hasFields bool
 	err := d.object("an object", func(name []byte) error {
-		if string(name) != "fields" {
-			return d.fail("unknown member")
+		switch string(name) {
+		case "fields":
+			hasFields = true
+			return d.fieldMap(true)
+		case "ttl":
+			return d.ttl(out)
 		}
-		hasFields = true
-		return d.fieldMap(true)
+		return d.fail("unknown member")
 	})
 	if err == nil {
 		err = d.end()
@@ -299,15 +303,16 @@ func (d *decoder) patch(body []byte) ([]FieldValue, error) {
 		err = malformed("fields is required")
 	}
 	if err == nil {
-		err = fits(d.fields)
+		out.Fields = d.fields
+		err = fits(out.Fields)
 	}
-	return d.fields, err
+	return err
 }
 
 // batch decodes {"subjects":[…]}.
 func (d *decoder) batch(body []byte) ([]Deposit, error) {
 	d.reset(body)
-	d.fields = d.fields[:0]
+	d.fields, d.ttls = d.fields[:0], d.ttls[:0]
 	var items []Deposit
 	err := d.object("an object", func(name []byte) error {
 		if string(name) != "subjects" {
@@ -353,15 +358,49 @@ func (d *decoder) whole(body []byte) error {
 	return d.end()
 }
 
-// maxTTL is a century: longer ones do not fit a record's expiry.
-const maxTTL = 100 * 365 * 24 * time.Hour
+// ttl decodes the times to live of a subject: one for all its fields, as in
+// "8760h", or one for each that is named, as in {"email":"24h"}.
+func (d *decoder) ttl(out *Deposit) (err error) {
+	if d.next() == '"' {
+		out.HasTTL = true
+		out.TTL, err = d.duration()
+		return err
+	}
+	start := len(d.ttls)
+	err = d.object("a duration or an object of durations", func(name []byte) error {
+		if !isWord(name) {
+			return d.fail("malformed field name")
+		}
+		if len(d.ttls)-start == cloakroom.MaxFields {
+			return &refusal{cloakroom.ErrTooLarge, "more than " + strconv.Itoa(cloakroom.MaxFields) + " fields"}
+		}
+		ttl, err := d.duration()
+		d.ttls = append(d.ttls, FieldTTL{Name: name, TTL: ttl})
+		return err
+	})
+	out.TTLs = d.ttls[start:len(d.ttls):len(d.ttls)]
+	return err
+}
+
+// MaxTTL is the longest time to live, a century: longer ones do not fit a
+// record's expiry.
+const MaxTTL = 100 * 365 * 24 * time.Hour
 
 // duration decodes a time to live: whole hours, minutes and seconds, each at
-// most once and in this order, as in "8760h" or "1h30m".
+// most once and in this order, as in "8760h" or "1h30m". One that is over
+// already ("0s", "-1h") or longer than [MaxTTL], which then comes back as a
+// little more, is well formed: the service refuses it with the other faults.
 func (d *decoder) duration() (time.Duration, error) {
 	text, err := d.str("a duration")
 	if err != nil {
 		return 0, err
+	}
+	past := len(text) > 0 && text[0] == '-'
+	if past {
+		text = text[1:]
+	}
+	if len(text) == 0 {
+		return 0, d.fail("malformed duration")
 	}
 	var total time.Duration
 	units := "hms"
@@ -381,14 +420,14 @@ func (d *decoder) duration() (time.Duration, error) {
 			}
 			units = units[1:]
 		}
-		if scale == 0 || time.Duration(n) > maxTTL/scale {
+		if scale == 0 {
 			return 0, d.fail("malformed duration")
 		}
-		total += time.Duration(n) * scale
+		total = min(total+min(time.Duration(n), MaxTTL/scale+1)*scale, MaxTTL+time.Second)
 		text = text[used+1:]
 	}
-	if total <= 0 || total > maxTTL {
-		return 0, d.fail("duration out of range")
+	if past {
+		total = -total
 	}
 	return total, nil
 }

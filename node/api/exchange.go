@@ -195,9 +195,13 @@ func (x *exchange) reset() {
 	d := &x.decoder
 	clear(d.names[:cap(d.names)])
 	clear(d.fields[:cap(d.fields)])
+	clear(d.ttls[:cap(d.ttls)])
 	d.scanner.reset(nil)
 	if cap(d.fields) > cloakroom.MaxFields {
 		d.fields = nil
+	}
+	if cap(d.ttls) > cloakroom.MaxFields {
+		d.ttls = nil
 	}
 	x.conn, x.w, x.r, x.ctx = nil, nil, nil, nil
 	x.call, x.answer = nil, 0

@@ -108,7 +108,10 @@ func left(ctx context.Context) time.Duration {
 func cloneDeposit(d *Deposit) Deposit {
 	c := *d
 	c.Domain = bytes.Clone(d.Domain)
-	c.Fields = nil
+	c.Fields, c.TTLs = nil, nil
+	for _, t := range d.TTLs {
+		c.TTLs = append(c.TTLs, FieldTTL{bytes.Clone(t.Name), t.TTL})
+	}
 	for _, f := range d.Fields {
 		c.Fields = append(c.Fields, FieldValue{Name: bytes.Clone(f.Name), Kind: f.Kind, Value: bytes.Clone(f.Value), Raw: bytes.Clone(f.Raw)})
 	}
@@ -139,8 +142,8 @@ func (f *fakeService) Put(_ context.Context, req *Request, id cloakroom.Pseudony
 	return Deposited{ID: id, Version: testVersion, Created: f.created}, f.called(req)
 }
 
-func (f *fakeService) Patch(_ context.Context, req *Request, id cloakroom.Pseudonym, fields []FieldValue) (Deposited, error) {
-	f.deposit = cloneDeposit(&Deposit{Fields: fields})
+func (f *fakeService) Patch(_ context.Context, req *Request, id cloakroom.Pseudonym, d *Deposit) (Deposited, error) {
+	f.deposit = cloneDeposit(d)
 	return Deposited{ID: id, Version: testVersion}, f.called(req)
 }
 
@@ -230,7 +233,7 @@ func (f *fakeService) Status(_ context.Context, req *Request) ([]byte, error) {
 	group := `"leading":true,"generation":1,"term":2,"applied":3,"log_bytes":4,"majority":true,"tolerates":0,"role":"leader","members":[],"lag":0`
 	return []byte(`{"version":"v1","go":"go1","cluster":"00","ready":true,"recovery":"none","subjects":0,"erased":0,` +
 		`"schema_epoch":1,"keyring_version":1,"memory":{},"arena":{},"pool":{},"audit":{},` +
-		`"node":"n1","nodes":[],"clock_skew":false,"directory":{` + group + `},"shards":[{"shard":0,` + group + `}],"ledger":0}`), f.called(req)
+		`"node":"n1","nodes":[],"clock_skew":false,"directory":{` + group + `},"shards":[{"shard":0,` + group + `}]}`), f.called(req)
 }
 
 func (f *fakeService) Ready(verbose bool) ([]byte, error) {

@@ -7,8 +7,9 @@ import (
 
 // Fixed limits on the wire.
 const (
-	// MaxIndexBytes bounds the Cloakroom-Index header.
-	MaxIndexBytes = 1024
+	// MaxIndexBytes bounds the Cloakroom-Index header: 64 shards, all numbers at their
+	// longest.
+	MaxIndexBytes = 1536
 	// MaxTokenBytes bounds a bearer token.
 	MaxTokenBytes = 512
 	// MaxResolveBytes bounds the body of a resolve: 1000 ids and 64 names,

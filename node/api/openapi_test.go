@@ -104,6 +104,7 @@ func goodCalls() []goodCall {
 		{"POST", "/v1/subjects/batch", `{"subjects":[{"id":"` + testID + `","fields":{"name":"Ada"}},{"id":"` + testID + `","fields":{}}]}`, nil, 200},
 		{"PUT", sub, `{"fields":{"name":"Ada"}}`, []string{`If-Match: "fe01020304050607"`}, 200},
 		{"PATCH", sub, `{"fields":{"name":null,"email":"a@b.example"}}`, nil, 200},
+		{"PATCH", sub, `{"fields":{"name":"Ada"},"ttl":{"name":"24h"}}`, nil, 200},
 		{"PATCH", sub, `{"fields":{}}`, []string{"Content-Type: application/merge-patch+json"}, 200},
 		{"GET", sub, "", nil, 200},
 		{"GET", sub + "?fields=name,email", "", []string{"Cloakroom-Consistency: linearizable", "Cloakroom-Index: abc"}, 200},
@@ -192,7 +193,7 @@ func TestOpenAPIRefusesToo(t *testing.T) {
 	f := start(t, new(fakeService))
 	can := []string{"a malformed id", "an empty id", "the nil id", "a braced id", "an urn", "a version 1 id", "a version 7 id", "a foreign variant",
 		"1001 ids", "0 ids", "no ids", "no fields", "empty fields", "an unknown member", "a field twice", "an empty field name", "a long field name",
-		"ids of the wrong type", "null in a deposit", "a bad ttl", "a negative ttl", "an id in a deposit", "an empty domain", "10001 subjects", "0 subjects",
+		"ids of the wrong type", "null in a deposit", "a bad ttl", "an empty ttl", "a bad ttl of a field", "an id in a deposit", "an empty domain", "10001 subjects", "0 subjects",
 		"an unknown level", "a malformed id in the path", "a long idempotency key", "a weak If-Match", "an escaped NUL"}
 	tried := 0
 	for _, c := range append(bodyCases(), headerCases()...) {

@@ -87,6 +87,10 @@ func (r *refusal) Unwrap() error { return r.err }
 
 func malformed(detail string) error { return &refusal{cloakroom.ErrMalformed, detail} }
 
+// Malformed is [cloakroom.ErrMalformed] with a detail for the caller: a
+// constant text, which repeats nothing of the request.
+func Malformed(detail string) error { return malformed(detail) }
+
 // appendProblem appends p as JSON, with the detail and the faults that err
 // carries. Details and reasons are constant texts; they are quoted anyway.
 func appendProblem(dst []byte, p problem, err error, id RequestID) []byte {

@@ -52,7 +52,7 @@ func TestRequestForgetsTheOneBefore(t *testing.T) {
 	service := new(fakeService)
 	f := start(t, service)
 	for range 20 {
-		f.do("PUT", sub, `{"fields":{"a":"x","b":"y"},"domain":"hr","ttl":"1h"}`, "Idempotency-Key: k", `If-Match: "fe01020304050607"`,
+		f.do("PUT", sub, `{"fields":{"a":"x","b":"y"},"domain":"hr","ttl":{"a":"1h"}}`, "Idempotency-Key: k", `If-Match: "fe01020304050607"`,
 			"Cloakroom-Purpose: p", "Cloakroom-Consistency: linearizable", "Cloakroom-Index: i", "traceparent: 00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01")
 		if !service.req.HasIfMatch || service.req.IfMatch != testVersion {
 			t.Fatalf("If-Match: %+v", service.req)
@@ -63,7 +63,7 @@ func TestRequestForgetsTheOneBefore(t *testing.T) {
 		if r.HasIfMatch || r.HasTrace || r.Level != cloakroom.Lease || len(r.IdempotencyKey)+len(r.Purpose)+len(r.Index) > 0 || r.ID == first {
 			t.Fatalf("request %+v", r)
 		}
-		if d.HasTTL || len(d.Domain)+len(d.Fields) > 0 {
+		if d.HasTTL || len(d.Domain)+len(d.Fields)+len(d.TTLs) > 0 {
 			t.Fatalf("deposit %+v", d)
 		}
 		f.do("POST", "/v1/resolve", `{"ids":`+oneID+`,"fields":["a"],"form":"masked","purpose":"p"}`)
@@ -250,5 +250,34 @@ func TestFixedAnswers(t *testing.T) {
 		if a := f.raw(text); a.status != 200 || a.body != strings.Repeat("x", 6700) || service.calls != 0 {
 			t.Errorf("got %d, %d bytes, %d calls", a.status, len(a.body), service.calls)
 		}
+	}
+}
+
+// TestTimesToLive reads one for all fields, one for each named, and those that
+// are well formed and for the schema to refuse.
+func TestTimesToLive(t *testing.T) {
+	service := new(fakeService)
+	f := start(t, service)
+	for text, want := range map[string]time.Duration{
+		"1s": time.Second, "8760h": 8760 * time.Hour, "1h1m1s": time.Hour + time.Minute + time.Second, "876000h": MaxTTL,
+		"0s": 0, "-1h": -time.Hour, "-0h": 0, "876001h": MaxTTL + time.Second, "9999999999h9999999999m9999999999s": MaxTTL + time.Second,
+	} {
+		f.do("PUT", sub, `{"fields":{"a":"x"},"ttl":"`+text+`"}`)
+		if ttl, has := service.deposit.TTLOf("a"); !has || ttl != want {
+			t.Errorf("%s: got %v %v, want %v", text, ttl, has, want)
+		}
+	}
+	for _, call := range []struct{ method, path string }{{"POST", "/v1/subjects"}, {"PUT", sub}, {"PATCH", sub}} {
+		f.do(call.method, call.path, `{"ttl":{"b":"24h","a":"-1s"},"fields":{"a":"x","b":"y","c":"z"}}`)
+		d := service.deposit
+		a, hasA := d.TTLOf("a")
+		b, hasB := d.TTLOf("b")
+		if _, hasC := d.TTLOf("c"); !hasA || a != -time.Second || !hasB || b != 24*time.Hour || hasC || d.HasTTL {
+			t.Errorf("%s: got %+v", call.method, d)
+		}
+	}
+	f.do("POST", "/v1/subjects/batch", `{"subjects":[{"ttl":{"a":"1h"},"fields":{}},{"fields":{}},{"ttl":{"a":"2h","b":"3h"},"fields":{}}]}`)
+	if items := service.items; len(items) != 3 || len(items[0].TTLs) != 1 || len(items[1].TTLs) != 0 || len(items[2].TTLs) != 2 || items[2].TTLs[1].TTL != 3*time.Hour {
+		t.Errorf("batch: got %+v", items)
 	}
 }

@@ -179,6 +179,7 @@ func FuzzDeposit(f *testing.F) {
 		`{"fields":{"name":"Ada"},"domain":"default","ttl":"8760h"}`,
 		`{"fields":{"a":{"b":[1,2.5e3,true,null,"x"]},"n\u0061me":"\ud83d\ude00\n"}}`,
 		`{"fields":{"a":-0,"b":[],"c":{}},"ttl":"1h30m5s"}`, `{"fields":{}}`,
+		`{"fields":{"a":"x","b":"y"},"ttl":{"b":"24h","a":"-1s"}}`,
 		`{"fields":{"a":{"x":1,"\u0078":2}}}`, `{"fields":{"a":"` + "\xff" + `"}}`,
 	} {
 		f.Add([]byte(seed))
@@ -292,7 +293,7 @@ func TestDistinctKeepsOrder(t *testing.T) {
 
 func TestDecodeAllocatesNothing(t *testing.T) {
 	resolve := []byte(manyIDs(100))
-	deposit := []byte(`{"fields":{"name":"Ada","address":{"street":"x","no":[1,2]}},"domain":"d","ttl":"1h"}`)
+	deposit := []byte(`{"fields":{"name":"Ada","address":{"street":"x","no":[1,2]}},"domain":"d","ttl":{"name":"1h"}}`)
 	d := testDecoder()
 	if n := testing.AllocsPerRun(100, func() {
 		var q Query

@@ -46,8 +46,8 @@ type Service interface {
 	DepositBatch(ctx context.Context, req *Request, items []Deposit, results []Deposited) error
 	// Put creates or replaces the subject with this id.
 	Put(ctx context.Context, req *Request, id cloakroom.Pseudonym, d *Deposit) (Deposited, error)
-	// Patch changes the named fields; kind Null erases one.
-	Patch(ctx context.Context, req *Request, id cloakroom.Pseudonym, fields []FieldValue) (Deposited, error)
+	// Patch changes the named fields; kind Null erases one. d has no domain.
+	Patch(ctx context.Context, req *Request, id cloakroom.Pseudonym, d *Deposit) (Deposited, error)
 	// Get writes one subject into reply. An empty Query.Fields asks for every
 	// field the caller may have.
 	Get(ctx context.Context, req *Request, id cloakroom.Pseudonym, q *Query, reply *SubjectReply) error
@@ -138,10 +138,27 @@ type FieldValue struct {
 type Deposit struct {
 	ID     cloakroom.Pseudonym // of a batch item, when HasID
 	HasID  bool
-	Domain []byte // empty: the default domain
-	TTL    time.Duration
+	Domain []byte        // empty: the default domain
+	TTL    time.Duration // of every field, when HasTTL; may be over already, or above MaxTTL
 	HasTTL bool
+	TTLs   []FieldTTL // of single fields, in the same range; none with HasTTL
 	Fields []FieldValue
+}
+
+// FieldTTL says how long one field is kept. The name is the caller's text.
+type FieldTTL struct {
+	Name []byte
+	TTL  time.Duration
+}
+
+// TTLOf returns how long the caller wants a field kept, and whether it says.
+func (d *Deposit) TTLOf(field string) (time.Duration, bool) {
+	for i := range d.TTLs {
+		if string(d.TTLs[i].Name) == field {
+			return d.TTLs[i].TTL, true
+		}
+	}
+	return d.TTL, d.HasTTL
 }
 
 // Deposited is the outcome of a deposit.

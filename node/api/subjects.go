@@ -55,12 +55,11 @@ func (x *exchange) patch() error {
 	if err != nil {
 		return err
 	}
-	var fields []FieldValue
-	securemem.Do(func() { fields, err = x.decoder.patch(x.req.Body) })
+	securemem.Do(func() { err = x.decoder.patch(x.req.Body, &x.subject) })
 	if err != nil {
 		return err
 	}
-	done, err := x.server.service.Patch(x.ctx, &x.req, id, fields)
+	done, err := x.server.service.Patch(x.ctx, &x.req, id, &x.subject)
 	if err != nil {
 		return err
 	}

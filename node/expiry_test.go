@@ -1,0 +1,99 @@
+package node_test
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"cloakroom/node"
+)
+
+// Each field expires by itself, the subject with the last of them; what has
+// expired is hidden at once, on every node.
+func TestFieldsExpireByThemselves(t *testing.T) {
+	var c clock
+	nodes := openMany(t, 3, func(cfg *node.Config) { cfg.Now = c.now })
+	d := nodes[0].deposit(`{"fields":{"display_name":"Ada Lovelace","email":"ada@example.org","phone":"+4930123456"},"ttl":{"email":"1h","phone":"3h"}}`)
+	other := nodes[1].deposit(`{"fields":{"display_name":"Grace Hopper","email":"grace@example.org"},"ttl":{"email":"1h","display_name":"2h"}}`)
+	nodes[2].call("PATCH", "/v1/subjects/"+d.ID, `{"fields":{"birth_date":"1815-12-10"},"ttl":{"birth_date":"2h"}}`).want(t, 200, "")
+	nodes[2].call("PATCH", "/v1/subjects/"+d.ID, `{"fields":{"national_id":"77"},"ttl":"30m"}`).want(t, 200, "")
+	shown := func(h *house, id string) string {
+		body := h.call("GET", "/v1/subjects/"+id, "").body
+		var names []string
+		for _, name := range []string{"display_name", "email", "phone", "birth_date", "national_id"} {
+			if strings.Contains(body, `"`+name+`"`) {
+				names = append(names, name)
+			}
+		}
+		return strings.Join(names, " ")
+	}
+	for _, step := range []struct {
+		ahead     time.Duration
+		ada, grac string
+	}{
+		{0, "display_name email phone birth_date national_id", "display_name email"},
+		{31 * time.Minute, "display_name email phone birth_date", "display_name email"},
+		{30 * time.Minute, "display_name phone birth_date", "display_name"},
+		{time.Hour, "display_name phone", ""},
+		{time.Hour, "display_name", ""},
+	} {
+		c.advance(step.ahead)
+		for _, h := range nodes {
+			await(t, "shard time is at "+step.ahead.String(), func() bool {
+				return shown(h, d.ID) == step.ada && shown(h, other.ID) == step.grac
+			})
+			p := h.resolve([]string{d.ID, other.ID}, `["email","phone"]`)
+			if _, there := p.Subjects[d.ID]["email"]; there != strings.Contains(step.ada, "email") {
+				t.Errorf("after %v: resolve and get differ", step.ahead)
+			}
+			if (len(p.Missing) == 0) != (step.grac != "") {
+				t.Errorf("after %v: missing %d", step.ahead, len(p.Missing))
+			}
+		}
+	}
+	nodes[0].call("GET", "/v1/subjects/"+other.ID, "").want(t, 404, "not-found")
+	nodes[1].call("PATCH", "/v1/subjects/"+other.ID, ada).want(t, 404, "not-found")
+}
+
+// A time to live counts from the write: repeating it moves nothing.
+func TestARetryDoesNotProlong(t *testing.T) {
+	var c clock
+	nodes := openMany(t, 3, func(cfg *node.Config) { cfg.Now = c.now })
+	body := `{"fields":{"email":"ada@example.org"},"ttl":"2h"}`
+	d := nodes[0].deposit(body, "Idempotency-Key", "k1")
+	c.advance(time.Hour)
+	if again := nodes[1].deposit(body, "Idempotency-Key", "k1"); again != d {
+		t.Error("the retry is another write")
+	}
+	c.advance(time.Hour + time.Second)
+	await(t, "it has expired", func() bool { return len(nodes[2].resolve([]string{d.ID}, `["email"]`).Missing) == 1 })
+}
+
+// A field that a PATCH brings never outlives its subject.
+func TestAPatchDoesNotOutliveItsSubject(t *testing.T) {
+	var c clock
+	h := open(t, func(cfg *node.Config) { cfg.Now = c.now })
+	d := h.deposit(`{"fields":{"display_name":"Ada Lovelace"},"ttl":"2h"}`)
+	h.call("PATCH", "/v1/subjects/"+d.ID, `{"fields":{"email":"ada@example.org","phone":"+4930123456"},"ttl":{"email":"5h"}}`).want(t, 200, "")
+	c.advance(2*time.Hour + time.Second)
+	await(t, "it has expired", func() bool { return len(h.resolve([]string{d.ID}, `["email","phone"]`).Missing) == 1 })
+}
+
+// A node whose clock is behind must not lose what it takes: the shard knows
+// better how late it is.
+func TestANodeWithASlowClockKeepsWhatItTakes(t *testing.T) {
+	var c clock
+	n := 0
+	nodes := openMany(t, 3, func(cfg *node.Config) {
+		if n++; n == 3 {
+			cfg.Now = c.now
+		}
+	})
+	c.advance(-3 * time.Hour)
+	d := nodes[2].deposit(`{"fields":{"email":"ada@example.org"},"ttl":"1h"}`)
+	for i, h := range nodes {
+		if p := h.resolve([]string{d.ID}, `["email"]`); len(p.Subjects) != 1 {
+			t.Errorf("node %d: what was deposited a moment ago for an hour has expired", i+1)
+		}
+	}
+}
