@@ -6,6 +6,7 @@ require (
 	filippo.io/age v1.3.2 // the encrypted stream of a snapshot
 	filippo.io/edwards25519 v1.2.0 // signing that leaves no private key on the heap
 	github.com/HdrHistogram/hdrhistogram-go v1.1.2 // latency percentiles of the benchmark
+	github.com/anishathalye/porcupine v1.3.1 // tests decide whether there is an order that explains what clients saw
 	github.com/awnumar/memguard v0.23.0 // guarded buffers where memfd_secret is missing
 	github.com/dgraph-io/ristretto/v2 v2.4.2 // bounded cache of verified credentials
 	github.com/getkin/kin-openapi v0.152.0 // tests hold the server to its OpenAPI file

@@ -34,6 +34,7 @@ type Cluster struct {
 
 	views  *views
 	desk   *desk                    // the directory group
+	scribe *scribe                  // erasures for its ledger
 	shards atomic.Pointer[[]*shard] // nil before Start
 	ready  atomic.Pointer[[]*shard] // the same; nil before Start has returned
 	// reading is held while a replica's state is read, and by whoever takes a
@@ -97,7 +98,7 @@ func New(ctx context.Context, cfg Config) (*Cluster, error) {
 	if c.life, err = newLife(cfg.Rand); err != nil {
 		return nil, fmt.Errorf("start cluster: %w", err)
 	}
-	c.desk = newDesk(cfg.Generation)
+	c.desk, c.scribe = newDesk(cfg.Generation), newScribe()
 	if err := c.begin(ctx); err != nil {
 		c.end(true)
 		return nil, fmt.Errorf("start cluster: %w", err)
@@ -122,6 +123,7 @@ func (c *Cluster) begin(ctx context.Context) error {
 		return err
 	}
 	c.seat(&c.desk.group, m)
+	c.running.Go(c.recordErasures) // stopped by end
 	if founder {
 		err = c.found(ctx, m)
 	} else {

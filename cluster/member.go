@@ -16,9 +16,10 @@ type member struct {
 	self    replica.Identity
 	id      []byte // of self, for the wire
 	replica *replica.Replica
-	machine Machine   // of a shard; nil for the directory
-	state   io.Closer // gives the state's memory back; nil: nothing to give
-	stream  io.Closer // nil: reaches nobody
+	machine Machine            // of a shard; nil for the directory
+	ledger  *directory.Machine // of the directory; nil for a shard
+	state   io.Closer          // gives the state's memory back; nil: nothing to give
+	stream  io.Closer          // nil: reaches nobody
 
 	broken atomic.Bool                // for tests: a machine of the directory that fails
 	voters atomic.Pointer[electorate] // of its group while it leads
@@ -111,7 +112,8 @@ func (c *Cluster) connect(g *group, m *member, conf *replica.Config) error {
 func (c *Cluster) machineFor(g *group, m *member) (replica.Machine, error) {
 	shard, ok := g.id.Shard()
 	if !ok {
-		return &directoryMachine{Machine: directory.New(), publish: c.publish, broken: &m.broken}, nil
+		m.ledger = directory.New()
+		return &directoryMachine{Machine: m.ledger, publish: c.publish, broken: &m.broken}, nil
 	}
 	machine, err := c.cfg.Machine(shard)
 	if err != nil {

@@ -14,6 +14,7 @@ type Status struct {
 	Life      string
 	Directory GroupStatus
 	Shards    []ShardStatus // none before Start has returned
+	Erasures  int           // rows of the directory's ledger, in the replica here
 	// ClockSkew: no majority of clocks agrees in a shard led here, or the only
 	// one was set, so that nothing expires there.
 	ClockSkew bool
@@ -72,6 +73,9 @@ func (c *Cluster) Life() string { return c.life }
 func (c *Cluster) Status() Status {
 	s := Status{Node: c.cfg.Node, Life: c.life, ClockSkew: c.skewed.Load()}
 	var ready bool
+	if m := c.desk.member.Load(); m != nil {
+		s.Erasures = m.ledger.ErasureCount()
+	}
 	s.Directory, ready = c.groupStatus(&c.desk.group)
 	shards := c.ready.Load()
 	if shards == nil {

@@ -17,7 +17,7 @@ func (n *Node) readBase(ctx context.Context, w *write) error {
 	switch {
 	case err != nil:
 		return err
-	case base == command.SubjectRecord{} || !w.caller.grant.Domains.Has(base.Domain):
+	case base.IsZero() || !w.caller.grant.Domains.Has(base.Domain):
 		return cloakroom.ErrNotFound
 	case base.Erased:
 		return cloakroom.ErrErased
@@ -51,7 +51,7 @@ func (n *Node) proposeErase(ctx context.Context, req *api.Request, c *caller, id
 	if err != nil {
 		return command.Result{}, cloakroom.Index{}, err
 	}
-	if base == (command.SubjectRecord{}) || !c.grant.Domains.Has(base.Domain) {
+	if base.IsZero() || !c.grant.Domains.Has(base.Domain) {
 		return command.Result{}, cloakroom.Index{}, cloakroom.ErrNotFound
 	}
 	for try := 1; ; try++ {

@@ -21,7 +21,8 @@ func DevConfig(token []byte) Config {
 		Schema:    devSchema(),
 		Audit:     audit.Config{RingBytes: 4 << 20},
 		Principals: []Principal{{Name: "dev", Token: token, Grant: directory.Grant{
-			Actions: directory.Actions(), AllFields: true, AllDomains: true, Form: directory.FormPlain,
+			Actions: directory.Actions(), AllFields: true, AllDomains: true, AllIssuers: true,
+			Form: directory.FormPlain,
 		}}},
 	}
 }

@@ -10,6 +10,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
 	"cloakroom/cluster"
+	"cloakroom/cluster/directory"
 	"cloakroom/node/api"
 	"cloakroom/node/policy"
 )
@@ -42,6 +43,10 @@ var (
 		"Subjects that are not erased, in the replica here.", []string{"shard"}, nil)
 	metricErased = prometheus.NewDesc("cloakroom_shard_erased",
 		"Marks of erased subjects, in the replica here.", []string{"shard"}, nil)
+	metricLedger = prometheus.NewDesc("cloakroom_ledger_erasures",
+		"Erasures in the ledger of the directory, in the replica here.", nil, nil)
+	metricLedgerLimit = prometheus.NewDesc("cloakroom_ledger_limit",
+		"Erasures the ledger can hold; none is acknowledged beyond them.", nil, nil)
 	metricQueue = prometheus.NewDesc("cloakroom_shard_queue_bytes",
 		"Commands that wait here for their turn.", []string{"shard"}, nil)
 	metricRole = prometheus.NewDesc("cloakroom_shard_role",
@@ -90,7 +95,7 @@ var (
 var catalogue = []*prometheus.Desc{
 	metricInfo, metricHardening, metricLocked, metricMapped, metricArenaLimit, metricArenaUsed,
 	metricArenaMapped, metricPoolTotal, metricPoolUsed, metricPoolRefused, metricSubjects,
-	metricErased, metricQueue, metricRole, metricLeading, metricLeaderKnown, metricMajority, metricTolerates,
+	metricErased, metricLedger, metricLedgerLimit, metricQueue, metricRole, metricLeading, metricLeaderKnown, metricMajority, metricTolerates,
 	metricTerm, metricApplied, metricLag, metricLogBytes, metricCompactions, metricInstalled, metricNodes,
 	metricClockSkew, metricClockAhead, metricConnections, metricCalls, metricRefused, metricAuditEntries, metricAuditDenied, metricAuditLost,
 }
@@ -155,6 +160,8 @@ func (c collector) collectCluster(gauge func(*prometheus.Desc, float64, ...strin
 		c.collectGroup(gauge, shard, &s.GroupStatus)
 	}
 	gauge(metricClockSkew, oneIf(all.ClockSkew))
+	gauge(metricLedger, float64(all.Erasures))
+	gauge(metricLedgerLimit, directory.MaxErasures)
 	alive, gone := 0, 0
 	for _, node := range nodesOf(c.node.cluster.Directory(), &all) {
 		if node.Alive {

@@ -22,6 +22,7 @@ type status struct {
 	Recovery string           `json:"recovery"`
 	Subjects int              `json:"subjects"`
 	Erased   int              `json:"erased"`
+	Ledger   int              `json:"ledger"` // erasures recorded, in the replica of the directory here
 	Schema   uint32           `json:"schema_epoch"`
 	Keyring  uint64           `json:"keyring_version"`
 	Memory   securemem.Status `json:"memory"`
@@ -118,6 +119,7 @@ func (n *Node) status() status {
 		Version: Version(), Go: runtime.Version(), Cluster: view.ClusterID.String(), Ready: n.ready.Load(),
 		Nodes:    nodesOf(view, &all),
 		Recovery: view.Settings.RecoveryMode, Schema: view.Schema.Epoch, Keyring: n.keys.Version(),
+		Ledger:       all.Erasures,
 		Memory:       n.memory.Status(),
 		Arena:        arenaStatus{arena.Limit, arena.Mapped, arena.Used, arena.Free, arena.Fragmentation},
 		Pool:         poolStatus{pool.Total, pool.InUse, pool.Waiting, pool.Refused},

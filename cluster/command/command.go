@@ -34,7 +34,8 @@ const (
 	Touch Kind = 5
 	// Reseal is reserved: the same value under a newer key.
 	Reseal Kind = 6
-	// Bind is reserved: aliases and source handles.
+	// Bind is a put that also ties links to the subject: handles of its source
+	// and further pseudonyms. Their tokens must be free.
 	Bind Kind = 7
 	// Slice is reserved: parts of a budget.
 	Slice Kind = 8
@@ -66,6 +67,10 @@ const (
 	// HasExpected makes a write onto any version but Expected answer
 	// [VersionMismatch].
 	HasExpected Flags = 1 << 1
+	// ReplaceOnly makes a put or bind onto a subject that is not there answer
+	// [NotFound]; one whose expiry has passed is there until it is wiped. Whoever
+	// knows a subject by a link must not make it anew without that link.
+	ReplaceOnly Flags = 1 << 5
 )
 
 // KeyTag is the keyed PRF of principal and Idempotency-Key. Zero: the write
@@ -86,6 +91,7 @@ type Command struct {
 	Expiry      uint32 // unix seconds; 0: none
 	Value       uint64 // time: unix milliseconds; level: the level
 	Fields      []Field
+	Links       []Link // of a bind, which has at least one; others have none
 }
 
 // Field is one record of the subject: its token and its new sealed bytes, nil
@@ -104,8 +110,12 @@ const (
 	MaxRecordBytes = cloakroom.MaxSubjectBytes + 4<<10
 )
 
-// SortFields brings the fields into the canonical order that [Decode] demands.
+// SortFields brings the fields, and the links, into the canonical order that
+// [Decode] demands.
 func (c *Command) SortFields() {
+	slices.SortFunc(c.Links, func(a, b Link) int {
+		return bytes.Compare(a.Token[:], b.Token[:])
+	})
 	slices.SortFunc(c.Fields, func(a, b Field) int {
 		return bytes.Compare(a.Token[:], b.Token[:])
 	})

@@ -7,6 +7,7 @@ import (
 	"flag"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -38,6 +39,11 @@ func samples() []Command {
 			Fields: []Field{{token(0x21), []byte("y")}}},
 		{Kind: Erase, SchemaEpoch: 9, Subject: token(6), Fields: []Field{{token(0x22), nil}, {token(0x23), nil}}},
 		{Kind: Time, Value: 1_800_000_000_123},
+		{Kind: Bind, Flags: CreateOnly, Domain: 3, SchemaEpoch: 9, Subject: token(7), Version: cloakroom.Version{2},
+			Fields: []Field{{token(0x24), []byte("z")}},
+			Links: []Link{{Kind: Handle, Token: token(0x25), Record: []byte("sealed id")},
+				{Kind: Alias, Domain: 0x0405, Token: token(0x26), Record: []byte("sealed too")}}},
+		{Kind: Put, Flags: ReplaceOnly, SchemaEpoch: 9, Subject: token(8), Version: cloakroom.Version{3}},
 	}
 }
 
@@ -76,11 +82,17 @@ func TestCommandGolden(t *testing.T) {
 }
 
 func TestSubjectGolden(t *testing.T) {
+	links := samples()[5].Links
 	golden(t, "subject-1.golden", [][]byte{
 		(&SubjectRecord{Version: cloakroom.Version{1, 2, 3, 4, 5, 6, 7, 8}, Domain: 9}).Append(nil),
 		(&SubjectRecord{Version: cloakroom.Version{1}, KeyTag: KeyTag{2}}).Append(nil),
 		(&SubjectRecord{Version: cloakroom.Version{1}, Expiry: 1_800_000_000, Erased: true}).Append(nil),
 		(&SubjectRecord{Version: cloakroom.Version{1}, KeyTag: KeyTag{2}, Expiry: 1_800_000_000}).Append(nil),
+		(&SubjectRecord{Version: cloakroom.Version{1}, Links: Links(nil).AppendMerged(nil, links)}).Append(nil),
+		(&SubjectRecord{Version: cloakroom.Version{1}, KeyTag: KeyTag{2}, Expiry: 1_800_000_000,
+			Links: Links(nil).AppendMerged(nil, links[1:])}).Append(nil),
+		links[0].AppendStored(nil),
+		links[1].AppendStored(nil),
 	})
 }
 
@@ -90,7 +102,7 @@ func drawCommand(t *rapid.T) Command {
 	tokens := rapid.SliceOfN(rapid.Byte(), 16, 16)
 	c := Command{
 		Kind:        Kind(rapid.IntRange(1, 10).Draw(t, "kind")),
-		Flags:       Flags(rapid.IntRange(0, 3).Draw(t, "flags")),
+		Flags:       Flags(rapid.SampledFrom([]int{0, 1, 2, 3, 32, 33, 34, 35}).Draw(t, "flags")),
 		Domain:      cloakroom.Domain(rapid.Uint16().Draw(t, "domain")),
 		SchemaEpoch: rapid.Uint32().Draw(t, "schema"),
 		Subject:     cloakroom.Token(tokens.Draw(t, "subject")),
@@ -113,8 +125,29 @@ func drawCommand(t *rapid.T) Command {
 			c.Fields = append(c.Fields, f)
 		}
 	}
+	for range rapid.IntRange(1, 4).Draw(t, "links") {
+		if l := drawLink(t); c.Kind == Bind && !seen[l.Token] {
+			seen[l.Token] = true
+			c.Links = append(c.Links, l)
+		}
+	}
+	if c.Kind == Bind && len(c.Links) == 0 {
+		c.Kind = Put
+	}
 	c.SortFields()
 	return c
+}
+
+func drawLink(t *rapid.T) Link {
+	l := Link{
+		Kind:   LinkKind(rapid.IntRange(1, 2).Draw(t, "link")),
+		Token:  cloakroom.Token(rapid.SliceOfN(rapid.Byte(), 16, 16).Draw(t, "link token")),
+		Record: rapid.SliceOfN(rapid.Byte(), 1, MaxLinkRecordBytes).Draw(t, "link record"),
+	}
+	if l.Kind == Alias {
+		l.Domain = cloakroom.Domain(rapid.Uint16().Draw(t, "link domain"))
+	}
+	return l
 }
 
 func TestCommandsSurviveEncoding(t *testing.T) {
@@ -133,11 +166,18 @@ func TestCommandsSurviveEncoding(t *testing.T) {
 				t.Fatalf("field %d = %v, want %v", i, got.Fields[i], f)
 			}
 		}
+		if !slices.EqualFunc(got.Links, want.Links, equalLinks) {
+			t.Fatalf("links = %v, want %v", got.Links, want.Links)
+		}
 		got.Fields, want.Fields = nil, nil
 		if got.Append(nil); !equalHeads(got, want) {
 			t.Fatalf("got %+v, want %+v", got, want)
 		}
 	})
+}
+
+func equalLinks(a, b Link) bool {
+	return a.Kind == b.Kind && a.Domain == b.Domain && a.Token == b.Token && bytes.Equal(a.Record, b.Record)
 }
 
 func equalHeads(a, b Command) bool {
@@ -168,7 +208,7 @@ func TestDecodeRefuses(t *testing.T) {
 		"other format":     patch(0, 2),
 		"kind 0":           patch(1, 0),
 		"kind 11":          patch(1, 11),
-		"unknown flag":     patch(2, 1<<5),
+		"unknown flag":     patch(2, 1<<6),
 		"flag without tag": patch(2, byte(hasKeyTag)), // shifts the rest
 		"cut short":        valid.Append(nil)[:40],
 		"one byte more":    append(valid.Append(nil), 0),
@@ -248,7 +288,7 @@ func TestNamesAndErrors(t *testing.T) {
 			t.Errorf("kind %d has no name", k)
 		}
 	}
-	for c := Created; c <= Done; c++ {
+	for c := Created; c <= TooManyLinks; c++ {
 		if c.String() == "" || c.String() == "unknown" {
 			t.Errorf("code %d has no name", c)
 		}
@@ -258,6 +298,11 @@ func TestNamesAndErrors(t *testing.T) {
 	}
 	if err := (Result{Code: Erased}).Err(Erase); err != nil {
 		t.Errorf("erase answered erased: %v, want nil", err)
+	}
+	for _, code := range []Code{Bound, Aliased, TooManyLinks} {
+		if err := (Result{Code: code}).Err(Bind); !errors.Is(err, cloakroom.ErrConflict) || err == cloakroom.ErrConflict {
+			t.Errorf("answered %s: %v, want ErrConflict with the reason", code, err)
+		}
 	}
 	if err := (Result{}).Err(Put); err == nil {
 		t.Error("an answer without a code is no error")

@@ -14,7 +14,7 @@ import (
 //	0       1     format, 1
 //	1       1     kind
 //	2       1     flags: bit 0 create-only, 1 expected version, 2 key tag,
-//	              3 expiry, 4 value; 5–7 are zero
+//	              3 expiry, 4 value, 5 replace-only; 6 and 7 are zero
 //	3       2     domain
 //	5       4     schema epoch
 //	9       16    subject token
@@ -28,6 +28,9 @@ import (
 //	                16  token
 //	                4   length of the record, at most MaxRecordBytes; 0: remove
 //	                …   record
+//	        1     [number of links, 1 to MaxLinks: a bind has them, others not]
+//	        …     [links (link.go), tokens strictly ascending, none the subject's
+//	              or a field's]
 const (
 	formatCommand = 1
 	fixedBytes    = 33
@@ -36,7 +39,7 @@ const (
 	hasKeyTag Flags = 1 << 2
 	hasExpiry Flags = 1 << 3
 	hasValue  Flags = 1 << 4
-	callers         = CreateOnly | HasExpected
+	callers         = CreateOnly | HasExpected | ReplaceOnly
 	allFlags        = callers | hasKeyTag | hasExpiry | hasValue
 )
 
@@ -70,11 +73,17 @@ func (c *Command) Size() int {
 			n += part.size
 		}
 	}
+	if c.Kind == Bind || len(c.Links) > 0 {
+		n++
+		for i := range c.Links {
+			n += c.Links[i].size()
+		}
+	}
 	return n
 }
 
-// Append appends the command in format 1 to dst. The fields must be in order
-// already ([Command.SortFields]); the shard refuses a command that is not.
+// Append appends the command in format 1 to dst. Fields and links must be
+// in order already ([Command.SortFields]); the shard refuses a command that is not.
 func (c *Command) Append(dst []byte) []byte {
 	f := c.wireFlags()
 	dst = append(dst, formatCommand, byte(c.Kind), byte(f))
@@ -101,6 +110,12 @@ func (c *Command) Append(dst []byte) []byte {
 		dst = binary.BigEndian.AppendUint32(dst, uint32(len(field.Record)))
 		dst = append(dst, field.Record...)
 	}
+	if c.Kind == Bind || len(c.Links) > 0 { // links of another kind are there to be refused
+		dst = append(dst, byte(min(len(c.Links), MaxLinks+1)))
+		for i := range c.Links {
+			dst = c.Links[i].append(dst)
+		}
+	}
 	return dst
 }
 
@@ -113,8 +128,8 @@ func KindOf(encoded []byte) Kind {
 	return Kind(encoded[1])
 }
 
-// Decode reads one command in format 1 into c, whose Fields it reuses; the
-// records alias b. It accepts exactly what [Command.Append] writes for a
+// Decode reads one command in format 1 into c, whose Fields and Links it
+// reuses; the records alias b. It accepts exactly what [Command.Append] writes for a
 // well-formed command, so accepted bytes encode to themselves again, and
 // returns [cloakroom.ErrMalformed] for anything else. c is then undefined.
 func Decode(b []byte, c *Command) error {
@@ -123,7 +138,7 @@ func Decode(b []byte, c *Command) error {
 		return cloakroom.ErrMalformed
 	}
 	kind, flags := Kind(r.take(1)[0]), Flags(r.take(1)[0])
-	*c = Command{Kind: kind, Flags: flags & callers, Fields: c.Fields[:0]}
+	*c = Command{Kind: kind, Flags: flags & callers, Fields: c.Fields[:0], Links: c.Links[:0]}
 	c.Domain = cloakroom.Domain(r.uint16())
 	c.SchemaEpoch = r.uint32()
 	c.Subject = cloakroom.Token(r.take(16))
@@ -143,10 +158,21 @@ func Decode(b []byte, c *Command) error {
 	if r.short || kind < Put || kind > Time || flags&^allFlags != 0 || c.wireFlags() != flags {
 		return cloakroom.ErrMalformed
 	}
-	return c.decodeFields(&r)
+	if err := c.decodeFields(&r); err != nil {
+		return err
+	}
+	if kind == Bind {
+		if err := c.decodeLinks(&r); err != nil {
+			return err
+		}
+	}
+	if r.short || len(r.rest) != 0 {
+		return cloakroom.ErrMalformed
+	}
+	return nil
 }
 
-// decodeFields reads the fields, which are the rest of a command.
+// decodeFields reads the fields.
 func (c *Command) decodeFields(r *reader) error {
 	count := int(r.uint16())
 	if count > MaxFields {
@@ -167,9 +193,6 @@ func (c *Command) decodeFields(r *reader) error {
 			return cloakroom.ErrMalformed
 		}
 		c.Fields = append(c.Fields, field)
-	}
-	if r.short || len(r.rest) != 0 {
-		return cloakroom.ErrMalformed
 	}
 	return nil
 }

@@ -39,6 +39,12 @@ const (
 	Unsupported Code = 13
 	// Done: a command without a subject to tell of was carried out.
 	Done Code = 14
+	// Bound: a token that a bind would link is taken; nothing changed.
+	Bound Code = 15
+	// Aliased: the token is a further pseudonym's; ask for the subject itself.
+	Aliased Code = 16
+	// TooManyLinks: the subject would have more than MaxLinks; nothing changed.
+	TooManyLinks Code = 17
 )
 
 var codeNames = [...]string{
@@ -46,11 +52,15 @@ var codeNames = [...]string{
 	Replayed: "replayed", AlreadyErased: "already-erased", NotFound: "not-found",
 	VersionMismatch: "version-mismatch", TagConflict: "tag-conflict", Exists: "exists",
 	StaleSchema: "stale-schema", Malformed: "malformed", Unsupported: "unsupported", Done: "done",
+	Bound: "bound", Aliased: "aliased", TooManyLinks: "too-many-links",
 }
+
+// Known reports whether c is one of the codes above.
+func (c Code) Known() bool { return c >= Created && c <= TooManyLinks }
 
 // String returns the code's name, for logs and metrics.
 func (c Code) String() string {
-	if c < Created || c > Done {
+	if !c.Known() {
 		return "unknown"
 	}
 	return codeNames[c]
@@ -84,6 +94,8 @@ func (r Result) Err(kind Kind) error {
 		return cloakroom.ErrIdempotency
 	case Exists:
 		return cloakroom.ErrConflict
+	case Bound, Aliased, TooManyLinks: // the proposer looks at the code
+		return fmt.Errorf("%s: %w", r.Code, cloakroom.ErrConflict)
 	case StaleSchema:
 		return cloakroom.ErrStaleSchema
 	default: // the proposer made it wrong: internal to the caller

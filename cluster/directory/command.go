@@ -37,6 +37,7 @@ type Command struct {
 	DropReplica     *DropReplica     `json:"drop_replica,omitempty"`
 	SetKeyring      *SetKeyring      `json:"set_keyring,omitempty"`
 	NextSealing     *NextSealing     `json:"next_sealing,omitempty"`
+	RecordErasures  *RecordErasures  `json:"record_erasures,omitempty"`
 }
 
 // Init is the first command of a cluster and refused later on.
@@ -120,7 +121,8 @@ func (c *Command) members() int {
 	for _, set := range []bool{c.Init != nil, c.SetSchema != nil, c.PutPrincipal != nil,
 		c.RevokePrincipal != nil, c.PutDomain != nil, c.SetSettings != nil,
 		c.SetSlots != nil, c.PutNode != nil, c.AddReplica != nil, c.SetReplica != nil,
-		c.DropReplica != nil, c.SetKeyring != nil, c.NextSealing != nil} {
+		c.DropReplica != nil, c.SetKeyring != nil, c.NextSealing != nil,
+		c.RecordErasures != nil} {
 		if set {
 			n++
 		}

@@ -2,14 +2,15 @@
 // knows about itself. It owns the schema, the principals and their grants, the
 // domains, the cluster-wide settings, the nodes and their lives, the groups and
 // the identities of their replicas, the shard map, the version and hash of the
-// keyring, and the numbers of sealing keys handed out.
+// keyring, the numbers of sealing keys handed out, and the ledger of erasures.
 //
 // It never sees a value, a key or a bearer token: a credential is kept as its
 // HMAC, and the keyring is known by number and hash only.
 //
 // The machine depends on its commands alone: no clock, no randomness, no
 // goroutine. [Machine.Apply] and [Machine.Restore] belong to one writer;
-// [Machine.Load] may be called from anywhere and costs one atomic load.
+// [Machine.Load] may be called from anywhere and costs one atomic load, and so
+// may what reads the ledger.
 package directory
 
 import (
@@ -22,7 +23,8 @@ import (
 
 // Machine applies directory commands and publishes the [View] they lead to.
 type Machine struct {
-	view atomic.Pointer[View] // never nil, never changed once stored
+	view   atomic.Pointer[View] // never nil, never changed once stored
+	ledger ledger
 
 	// Owned by the writer.
 	index uint64
@@ -55,6 +57,9 @@ func (m *Machine) Apply(index uint64, data []byte) Result {
 	var cmd Command
 	if err := Decode(data, &cmd); err != nil {
 		return Result{Code: Malformed, Epoch: m.Load().Epoch, Detail: err.Error()}
+	}
+	if cmd.RecordErasures != nil && m.Load().Epoch > 0 {
+		return m.record(cmd.RecordErasures)
 	}
 	old := m.Load()
 	next := *old // shallow: what a command changes, it replaces

@@ -40,22 +40,22 @@ func node(name string, n int) NodeInfo {
 	return NodeInfo{Name: name, Life: life(name, n), Address: name + ".test:7100"}
 }
 
-// ledger feeds a machine and remembers what it was fed.
-type ledger struct {
+// feeder feeds a machine and remembers what it was fed.
+type feeder struct {
 	*Machine
 	t     testing.TB
 	fed   [][]byte
 	index uint64
 }
 
-func newLedger(t testing.TB) *ledger {
-	l := &ledger{Machine: New(), t: t}
+func newFeeder(t testing.TB) *feeder {
+	l := &feeder{Machine: New(), t: t}
 	l.want(Done, initCommand(4))
 	return l
 }
 
 // do applies a command.
-func (l *ledger) do(cmd *Command) Result {
+func (l *feeder) do(cmd *Command) Result {
 	l.t.Helper()
 	data, err := cmd.Append(nil)
 	if err != nil {
@@ -67,7 +67,7 @@ func (l *ledger) do(cmd *Command) Result {
 }
 
 // want applies a command and checks its code, and that a refusal changed nothing.
-func (l *ledger) want(code Code, cmd *Command) Result {
+func (l *feeder) want(code Code, cmd *Command) Result {
 	l.t.Helper()
 	before := l.Load()
 	got := l.do(cmd)
@@ -102,7 +102,7 @@ func numbers(s *Schema) string {
 }
 
 func TestFieldNumbersAreNeverUsedTwice(t *testing.T) {
-	l := newLedger(t)
+	l := newFeeder(t)
 	l.want(Done, schema(0, text("name"), text("email")))
 	l.want(Done, schema(1, text("name"), text("phone"))) // email retires
 	l.want(Done, schema(2, text("name"), text("email"))) // a new email, phone retires
@@ -124,7 +124,7 @@ func TestFieldNumbersAreNeverUsedTwice(t *testing.T) {
 }
 
 func TestSchemaRoundTripRenameAndRetire(t *testing.T) {
-	l := newLedger(t)
+	l := newFeeder(t)
 	l.want(Done, schema(0, text("name"), text("email")))
 	l.want(Done, schema(1, text("name")))
 	// What was read can be written back, retired fields and all.
@@ -172,7 +172,7 @@ func TestSchemaRefuses(t *testing.T) {
 	}
 	for name, fields := range tests {
 		t.Run(name, func(t *testing.T) {
-			l := newLedger(t)
+			l := newFeeder(t)
 			l.want(Done, schema(0, text("kept"), text("old")))
 			l.want(Done, schema(1, text("kept")))
 			got := l.want(Invalid, schema(2, fields...))
@@ -184,7 +184,7 @@ func TestSchemaRefuses(t *testing.T) {
 }
 
 func TestSchemaReportsEveryFault(t *testing.T) {
-	l := newLedger(t)
+	l := newFeeder(t)
 	got := l.want(Invalid, schema(0, text("A"), text("ok"), Field{Name: "b", Type: "x"}))
 	if !strings.Contains(got.Detail, "field 0") || !strings.Contains(got.Detail, "field 2") || strings.Contains(got.Detail, "field 1") {
 		t.Errorf("detail: %s", got.Detail)
@@ -192,7 +192,7 @@ func TestSchemaReportsEveryFault(t *testing.T) {
 }
 
 func TestSchemaExpectsItsEpoch(t *testing.T) {
-	l := newLedger(t)
+	l := newFeeder(t)
 	l.want(Done, schema(0, text("a")))
 	got := l.want(Conflict, schema(0, text("b")))
 	if !errors.Is(got.Err(), cloakroom.ErrConflict) || got.SchemaEpoch != 1 {
@@ -206,7 +206,7 @@ func principal(name string, credential byte) *Principal {
 }
 
 func TestPrincipalsAreFoundByCredentialUntilRevoked(t *testing.T) {
-	l := newLedger(t)
+	l := newFeeder(t)
 	l.want(Done, schema(0, text("a")))
 	p := principal("renderer", 7)
 	p.Grant.Actions = []Action{Resolve, Deposit, Resolve}
@@ -255,7 +255,7 @@ func TestPrincipalRefuses(t *testing.T) {
 	}
 	for name, change := range tests {
 		t.Run(name, func(t *testing.T) {
-			l := newLedger(t)
+			l := newFeeder(t)
 			l.want(Done, schema(0, text("a")))
 			p := principal("renderer", 1)
 			change(p)
@@ -265,7 +265,7 @@ func TestPrincipalRefuses(t *testing.T) {
 }
 
 func TestDomainsGetNumbers(t *testing.T) {
-	l := newLedger(t)
+	l := newFeeder(t)
 	if n, ok := l.Load().Domain([]byte("default")); !ok || n != cloakroom.DefaultDomain {
 		t.Errorf("default: got %d, %v", n, ok)
 	}
@@ -280,7 +280,7 @@ func TestDomainsGetNumbers(t *testing.T) {
 }
 
 func TestSealingNumbersOnlyGoUp(t *testing.T) {
-	l := newLedger(t)
+	l := newFeeder(t)
 	for want := cloakroom.SealingNumber(1); want < 4; want++ {
 		if got := l.want(Done, &Command{NextSealing: &NextSealing{}}); got.SealingNumber != want {
 			t.Fatalf("got %d, want %d", got.SealingNumber, want)
@@ -293,7 +293,7 @@ func TestSealingNumbersOnlyGoUp(t *testing.T) {
 }
 
 func TestKeyringVersionsFollowEachOther(t *testing.T) {
-	l := newLedger(t)
+	l := newFeeder(t)
 	l.want(Done, &Command{SetKeyring: &SetKeyring{Version: 1, Hash: Digest{1}}})
 	l.want(Conflict, &Command{SetKeyring: &SetKeyring{Version: 3, Hash: Digest{1}}})
 	l.want(Conflict, &Command{SetKeyring: &SetKeyring{Version: 1, Hash: Digest{2}}})
@@ -301,7 +301,7 @@ func TestKeyringVersionsFollowEachOther(t *testing.T) {
 }
 
 func TestInitComesFirstAndOnce(t *testing.T) {
-	l := &ledger{Machine: New(), t: t}
+	l := &feeder{Machine: New(), t: t}
 	l.want(Invalid, schema(0, text("a")))
 	for name, change := range map[string]func(*Init){
 		"no id":          func(i *Init) { i.ClusterID = ID{} },
@@ -346,7 +346,7 @@ func TestInitComesFirstAndOnce(t *testing.T) {
 }
 
 func TestSettingsAndSlotsChange(t *testing.T) {
-	l := newLedger(t)
+	l := newFeeder(t)
 	s := l.Load().Settings
 	s.LeaseMillis = 5000
 	l.want(Done, &Command{SetSettings: &s})
@@ -372,7 +372,7 @@ func preparing(identity, on string, n int) ReplicaInfo {
 }
 
 // history is a run of commands, good and bad, that touches all there is.
-func history(l *ledger) {
+func history(l *feeder) {
 	l.do(schema(0, text("name"), Field{Name: "email", Type: Email, Purposes: []string{"mail", "login"}}))
 	l.do(&Command{PutPrincipal: principal("renderer", 1)})
 	l.do(&Command{PutPrincipal: principal("auth", 2)})
@@ -390,6 +390,17 @@ func history(l *ledger) {
 	l.do(&Command{SetReplica: &SetReplica{Group: 0, ID: "r0", State: Leaving}})
 	l.do(&Command{PutNode: &PutNode{Node: node("n2", 2), Replaces: life("n2", 1)}})
 	l.do(&Command{DropReplica: &DropReplica{Group: 0, ID: "r-d"}})
+	l.do(recordErasures(erasureOf(1, 100), erasureOf(2, 101, 2, 3), erasureOf(1, 102)))
+}
+
+// erasureOf is one of a subject called by its number, at an index of shard 1.
+func erasureOf(subject byte, index uint64, fields ...cloakroom.FieldNumber) Erasure {
+	return Erasure{Subject: cloakroom.Token{subject}, Fields: fields, Shard: 1, Generation: 1,
+		Index: index, At: 1_800_000_000_000 + int64(index)}
+}
+
+func recordErasures(entries ...Erasure) *Command {
+	return &Command{RecordErasures: &RecordErasures{Entries: entries}}
 }
 
 func image(t testing.TB, m *Machine) []byte {
@@ -403,7 +414,7 @@ func image(t testing.TB, m *Machine) []byte {
 }
 
 func TestSameCommandsSameBytes(t *testing.T) {
-	a := newLedger(t)
+	a := newFeeder(t)
 	history(a)
 	b := New()
 	for i, data := range a.fed {
@@ -420,7 +431,7 @@ func TestSameCommandsSameBytes(t *testing.T) {
 }
 
 func TestRestoredMachineGoesOnAlike(t *testing.T) {
-	a := newLedger(t)
+	a := newFeeder(t)
 	history(a)
 	b := New()
 	if err := b.Restore(bytes.NewReader(image(t, a.Machine))); err != nil {
@@ -444,7 +455,7 @@ func TestRestoredMachineGoesOnAlike(t *testing.T) {
 }
 
 func TestRestoreRefusesAndChangesNothing(t *testing.T) {
-	a := newLedger(t)
+	a := newFeeder(t)
 	history(a)
 	good := image(t, a.Machine)
 	tests := map[string][]byte{
@@ -479,7 +490,7 @@ func TestRestoreRefusesAndChangesNothing(t *testing.T) {
 }
 
 func TestLookUpsDoNotAllocate(t *testing.T) {
-	l := newLedger(t)
+	l := newFeeder(t)
 	history(l)
 	name, domain, credential := []byte("name"), []byte("research"), Digest{1}
 	got := testing.AllocsPerRun(100, func() {

@@ -21,6 +21,7 @@ var update = flag.Bool("update", false, "write golden files and seeds anew")
 // samples are one command of each kind.
 func samples() map[string]*Command {
 	p := principal("renderer", 7)
+	p.Grant.Issuers = []string{"https://id.example.org/?a&b"}
 	p.Grant.AllDomains, p.Grant.Purposes, p.Grant.Expires = true, []string{"page"}, 1_900_000_000
 	slots := make([]cloakroom.ShardID, 3) // too few: refused, but it has a form
 	return map[string]*Command{
@@ -37,6 +38,7 @@ func samples() map[string]*Command {
 		"drop-replica":     {DropReplica: &DropReplica{Group: 3, ID: "r3"}},
 		"set-keyring":      {SetKeyring: &SetKeyring{Version: 4, Hash: Digest{0xee}}},
 		"next-sealing":     {NextSealing: &NextSealing{}},
+		"record-erasures":  recordErasures(erasureOf(0xab, 1<<40), erasureOf(0xcd, 7, 2, 65)),
 	}
 }
 
@@ -90,7 +92,7 @@ func TestCommandFormat1(t *testing.T) {
 }
 
 func TestSnapshotFormat1(t *testing.T) {
-	l := newLedger(t)
+	l := newFeeder(t)
 	history(l)
 	golden(t, "snapshot-1.golden", image(t, l.Machine))
 	seed(t, "FuzzRestore", "empty", image(t, New()))
@@ -197,7 +199,7 @@ func FuzzDecode(f *testing.F) {
 		if err != nil || !bytes.Equal(again, data) {
 			t.Fatalf("re-encoded differently: %q, %v", again, err)
 		}
-		l := newLedger(t)
+		l := newFeeder(t)
 		l.Apply(2, data)
 		if err := New().Restore(bytes.NewReader(image(t, l.Machine))); err != nil {
 			t.Fatalf("the state it led to can't be restored: %v", err)
@@ -221,7 +223,7 @@ func FuzzDecodeResult(f *testing.F) {
 // FuzzRestore: no bytes make Restore panic, and what it accepts it writes back.
 func FuzzRestore(f *testing.F) {
 	f.Add(image(f, New()))
-	l := newLedger(f)
+	l := newFeeder(f)
 	history(l)
 	f.Add(image(f, l.Machine))
 	next, err := join("n2", 3).Append(nil)

@@ -2,6 +2,9 @@ package directory
 
 import (
 	"slices"
+	"strings"
+	"unicode"
+	"unicode/utf8"
 
 	"cloakroom"
 )
@@ -48,6 +51,10 @@ const (
 	MaxDomains = 1024
 	// MaxPurposes bounds the distinct purposes that a schema or a grant names.
 	MaxPurposes = 63
+	// MaxIssuers bounds the issuers that one grant names.
+	MaxIssuers = 64
+	// MaxIssuerBytes bounds the name of an issuer, mostly a URL.
+	MaxIssuerBytes = 255
 )
 
 // Principal is somebody who may call.
@@ -67,6 +74,8 @@ type Grant struct {
 	Domains    []cloakroom.Domain      `json:"domains,omitempty"`     // sorted
 	AllDomains bool                    `json:"all_domains,omitempty"` // later ones too
 	Purposes   []string                `json:"purposes,omitempty"`    // sorted; none: no purpose need be named
+	Issuers    []string                `json:"issuers,omitempty"`     // sorted; whose subjects it may name by source
+	AllIssuers bool                    `json:"all_issuers,omitempty"` // later ones too
 	Expires    int64                   `json:"expires,omitempty"`     // unix seconds; 0: never
 }
 
@@ -74,6 +83,7 @@ type Grant struct {
 func (g Grant) normal() Grant {
 	g.Actions, g.Fields = sortedSet(g.Actions), sortedSet(g.Fields)
 	g.Domains, g.Purposes = sortedSet(g.Domains), sortedSet(g.Purposes)
+	g.Issuers = sortedSet(g.Issuers)
 	return g
 }
 
@@ -95,6 +105,8 @@ func (p *Principal) fault(v *View) string {
 		return "the expiry is negative"
 	case len(g.Purposes) > MaxPurposes || !allValid(g.Purposes):
 		return "malformed list of purposes"
+	case len(g.Issuers) > MaxIssuers || slices.ContainsFunc(g.Issuers, func(name string) bool { return !ValidIssuer(name) }):
+		return "malformed list of issuers"
 	}
 	for _, a := range g.Actions {
 		if !slices.Contains(Actions(), a) {
@@ -126,6 +138,13 @@ func validName(name string) bool {
 		}
 	}
 	return true
+}
+
+// ValidIssuer reports whether name can be the name of an issuer: 1 to
+// [MaxIssuerBytes] bytes of UTF-8 without control characters.
+func ValidIssuer(name string) bool {
+	return len(name) > 0 && len(name) <= MaxIssuerBytes && utf8.ValidString(name) &&
+		!strings.ContainsFunc(name, unicode.IsControl)
 }
 
 func allValid(names []string) bool {

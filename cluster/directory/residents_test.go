@@ -19,7 +19,7 @@ func join(name string, n int) *Command {
 	return &Command{PutNode: put}
 }
 
-func (l *ledger) add(g GroupID, r ReplicaInfo) *Command {
+func (l *feeder) add(g GroupID, r ReplicaInfo) *Command {
 	return &Command{AddReplica: &AddReplica{Group: g, Seen: l.Load().Epoch, Replica: r}}
 }
 
@@ -32,7 +32,7 @@ func drop(g GroupID, id string) *Command {
 }
 
 // states lists the replicas of g, as in "r0 voter".
-func (l *ledger) states(g GroupID) string {
+func (l *feeder) states(g GroupID) string {
 	group, _ := l.Load().Group(g)
 	var out []string
 	for _, r := range group.Replicas {
@@ -41,7 +41,7 @@ func (l *ledger) states(g GroupID) string {
 	return strings.Join(out, ", ")
 }
 
-func (l *ledger) wantStates(g GroupID, want string) {
+func (l *feeder) wantStates(g GroupID, want string) {
 	l.t.Helper()
 	if got := l.states(g); got != want {
 		l.t.Fatalf("%s: got %s, want %s", g, got, want)
@@ -49,7 +49,7 @@ func (l *ledger) wantStates(g GroupID, want string) {
 }
 
 func TestReplicaMovesFromPreparingToGone(t *testing.T) {
-	l := newLedger(t)
+	l := newFeeder(t)
 	l.want(Done, join("n2", 1))
 	l.want(Done, l.add(1, preparing("x", "n2", 1)))
 	l.wantStates(1, "r1 voter, r-x preparing")
@@ -71,7 +71,7 @@ func TestReplicaMovesFromPreparingToGone(t *testing.T) {
 }
 
 func TestTheLastVoterStays(t *testing.T) {
-	l := newLedger(t)
+	l := newFeeder(t)
 	l.want(Done, join("n2", 1))
 	for g := range l.Load().Groups() {
 		got := l.want(Conflict, set(g, fmt.Sprintf("r%d", g), Leaving))
@@ -86,7 +86,7 @@ func TestTheLastVoterStays(t *testing.T) {
 // A node that lost its memory takes its old replicas with it, but a group whose
 // only voter it was keeps the record of it: the group is lost, not empty.
 func TestNewLifeMakesOldReplicasLeave(t *testing.T) {
-	l := newLedger(t)
+	l := newFeeder(t)
 	l.want(Done, join("n2", 1))
 	l.want(Done, join("n3", 1))
 	for _, r := range []ReplicaInfo{preparing("two", "n2", 1), preparing("three", "n3", 1)} {
@@ -120,7 +120,7 @@ func (r ReplicaInfo) as(suffix string) ReplicaInfo {
 // The command that added a replica may still be on its way when the replica is
 // gone again. Arriving then, it must not give the identity to an empty log.
 func TestAnIdentityThatWentDoesNotComeAgain(t *testing.T) {
-	l := newLedger(t)
+	l := newFeeder(t)
 	l.want(Done, join("n2", 1))
 	late := l.add(1, preparing("x", "n2", 1))
 	l.want(Done, late)
@@ -133,7 +133,7 @@ func TestAnIdentityThatWentDoesNotComeAgain(t *testing.T) {
 
 // Two processes started under one name: one of them is told.
 func TestTwoNodesWithOneName(t *testing.T) {
-	l := newLedger(t)
+	l := newFeeder(t)
 	l.want(Done, join("n2", 1))
 	first, second := join("n2", 2), join("n2", 2)
 	second.PutNode.Node.Life = life("n2", 99)
@@ -186,13 +186,13 @@ func TestNodesAreRefused(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			cmd := join("n2", 1)
 			tt.change(cmd.PutNode)
-			newLedger(t).want(tt.want, cmd)
+			newFeeder(t).want(tt.want, cmd)
 		})
 	}
 }
 
 func TestANodeWithoutAddressStaysAlone(t *testing.T) {
-	l := &ledger{Machine: New(), t: t}
+	l := &feeder{Machine: New(), t: t}
 	cmd := initCommand(1)
 	cmd.Init.Nodes[0].Address = ""
 	l.want(Done, cmd)
@@ -224,7 +224,7 @@ func TestReplicasAreRefused(t *testing.T) {
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
-			l := newLedger(t)
+			l := newFeeder(t)
 			l.want(Done, join("n2", 1))
 			cmd := l.add(4, preparing("x", "n2", 1))
 			tt.change(cmd.AddReplica)
@@ -239,7 +239,7 @@ func TestReplicasAreRefused(t *testing.T) {
 			}
 		})
 	}
-	l := newLedger(t)
+	l := newFeeder(t)
 	l.want(NotFound, set(5, "r1", Voter))
 	l.want(NotFound, drop(5, "r1"))
 	l.want(Already, drop(1, "r-gone"))
@@ -248,7 +248,7 @@ func TestReplicasAreRefused(t *testing.T) {
 // A node that dies again and again while a group has no leader leaves its
 // replicas behind; they are bounded, and so are the nodes.
 func TestPlacesRunOut(t *testing.T) {
-	l := newLedger(t)
+	l := newFeeder(t)
 	for i := 1; i < MaxReplicas; i++ {
 		l.want(Done, join("n2", i))
 		l.want(Done, l.add(1, preparing(fmt.Sprint(i), "n2", i)))
@@ -265,7 +265,7 @@ func TestPlacesRunOut(t *testing.T) {
 }
 
 func TestCommandsShareWhatTheyDoNotTouch(t *testing.T) {
-	l := newLedger(t)
+	l := newFeeder(t)
 	history(l)
 	before := l.Load()
 	l.want(Done, join("n3", 1))
@@ -282,7 +282,7 @@ func TestCommandsShareWhatTheyDoNotTouch(t *testing.T) {
 }
 
 func TestReplicasAreFoundWithoutAllocating(t *testing.T) {
-	l := newLedger(t)
+	l := newFeeder(t)
 	history(l)
 	var v *View
 	got := testing.AllocsPerRun(100, func() {
@@ -301,7 +301,7 @@ func TestReplicasAreFoundWithoutAllocating(t *testing.T) {
 }
 
 func TestGroupsHaveNumbersAndNames(t *testing.T) {
-	l := newLedger(t)
+	l := newFeeder(t)
 	if got, want := slices.Collect(l.Load().Groups()), []GroupID{0, 1, 2, 3, 4}; !slices.Equal(got, want) {
 		t.Errorf("groups: got %v, want %v", got, want)
 	}

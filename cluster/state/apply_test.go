@@ -112,6 +112,26 @@ func TestExpectedVersion(t *testing.T) {
 	wantCode(t, f.do(p), command.Replaced)
 }
 
+// Who knows a subject by a link must not make it anew without that link.
+func TestReplaceOnlyMakesNoSubject(t *testing.T) {
+	f := newFixture(t)
+	p := put(one, field(name, "ada"))
+	p.Flags = command.ReplaceOnly
+	wantCode(t, f.do(p), command.NotFound)
+	if s := f.Stats(); s.Subjects != 0 || f.record(name) != "" {
+		t.Errorf("after a put that was refused: %+v", s)
+	}
+	first := put(one, field(name, "ada"))
+	first.Expiry = 5
+	f.do(first)
+	p.Version = two
+	wantCode(t, f.do(p), command.Replaced)
+	first.Version = one
+	f.do(first)
+	f.do(command.Command{Kind: command.Time, Value: 6_000})
+	wantCode(t, f.do(p), command.Created) // hidden, not wiped: it comes back
+}
+
 func TestStaleSchemaIsSentBack(t *testing.T) {
 	f := newFixture(t)
 	p := put(one, field(name, "ada"))
@@ -188,7 +208,7 @@ func TestMergeKeepsDomainAndExpiry(t *testing.T) {
 
 func TestReservedKindsAreUnsupported(t *testing.T) {
 	f := newFixture(t)
-	for _, kind := range []command.Kind{command.Touch, command.Reseal, command.Bind, command.Slice, command.Level} {
+	for _, kind := range []command.Kind{command.Touch, command.Reseal, command.Slice, command.Level} {
 		wantCode(t, f.do(command.Command{Kind: kind, Subject: ada, SchemaEpoch: 99}), command.Unsupported)
 	}
 	wantCode(t, f.do(put(one)), command.Created) // their schema epoch did not count

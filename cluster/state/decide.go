@@ -49,6 +49,9 @@ func decide(c *command.Command, before command.SubjectRecord, there bool, now ui
 // fields, would leave old ones behind and is refused. A put never moves a
 // subject to another domain: who may write to one could take it from another.
 func decidePut(c *command.Command, before command.SubjectRecord, there bool, now uint32) decision {
+	if c.Flags&command.ReplaceOnly != 0 && !there {
+		return refuse(command.NotFound)
+	}
 	visible := there && !expired(&before, now)
 	if c.Flags&command.HasExpected != 0 && !(visible && c.Expected == before.Version) {
 		return refuse(command.VersionMismatch)

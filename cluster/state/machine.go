@@ -15,6 +15,8 @@ type Config struct {
 	// Slab holds the records and the index. The machine is its only user;
 	// closing it, after the machine, is the caller's.
 	Slab *securemem.Slab
+	// Watch is told what changes; nil: nobody is.
+	Watch Watcher
 }
 
 // Machine is one replica's copy of a shard.

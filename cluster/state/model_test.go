@@ -102,6 +102,8 @@ func (m *model) write(c *command.Command, s command.SubjectRecord, there bool) c
 		return command.Replayed
 	case c.Kind == command.Merge && (!there || gone):
 		return command.NotFound
+	case c.Kind == command.Put && !there && c.Flags&command.ReplaceOnly != 0:
+		return command.NotFound
 	case differs || c.Kind == command.Put && gone && c.Flags&command.HasExpected != 0:
 		return command.VersionMismatch
 	case c.Kind == command.Put && there && c.Flags&command.CreateOnly != 0:
@@ -188,7 +190,7 @@ func drawCommand(t *rapid.T, now uint32) command.Command {
 			command.Put, command.Put, command.Put, command.Merge, command.Merge, command.Erase, command.Expire,
 			command.Time, command.Touch, command.Level,
 		}).Draw(t, "kind"),
-		Flags:       command.Flags(rapid.SampledFrom([]int{0, 0, 0, 1, 2, 3}).Draw(t, "flags")),
+		Flags:       command.Flags(rapid.SampledFrom([]int{0, 0, 0, 1, 2, 3, 32, 34}).Draw(t, "flags")),
 		Domain:      cloakroom.Domain(small.Draw(t, "domain")),
 		SchemaEpoch: uint32(rapid.SampledFrom([]int{2, 2, 2, 2, 2, 2, 0, 1}).Draw(t, "schema")),
 		Subject:     modelToken(person),
@@ -338,7 +340,7 @@ func (r *modelRun) compare(t *rapid.T) {
 		if string(got.At(i)) != want {
 			t.Fatalf("record %d = %q, want %q", i, got.At(i), want)
 		}
-		if gotS, ok := r.machine.Subject(token); ok != there || gotS != s {
+		if gotS, ok := r.machine.Subject(token); ok != there || !gotS.Equal(&s) {
 			t.Fatalf("subject %d = %+v, %t, want %+v, %t", i, gotS, ok, s, there)
 		}
 	}

@@ -120,7 +120,7 @@ func (m *ProposeReply) Decode(b []byte) error {
 			Expiry:  r.uint32(),
 			Domain:  cloakroom.Domain(r.uint16()),
 		}
-		r.demand(m.Results[i].Code >= command.Created && m.Results[i].Code <= command.Done)
+		r.demand(m.Results[i].Code.Known())
 	}
 	return r.end()
 }

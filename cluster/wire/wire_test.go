@@ -273,7 +273,7 @@ func TestDecodeRefuses(t *testing.T) {
 		"answer 2":              {&ConfirmReply{}, patch(&ConfirmReply{Yes: []bool{true}}, 29, 2)},
 		"too many questions":    {&confirmRequest{}, many.Append(nil)},
 		"a result without code": {&ProposeReply{}, (&ProposeReply{Code: OK, Results: make([]command.Result, 1)}).Append(nil)},
-		"a result of code 15":   {&ProposeReply{}, (&ProposeReply{Code: OK, Results: []command.Result{{Code: 15}}}).Append(nil)},
+		"a result unknown":      {&ProposeReply{}, (&ProposeReply{Code: OK, Results: []command.Result{{Code: command.TooManyLinks + 1}}}).Append(nil)},
 		"too many items":        {&ProposeRequest{}, (&ProposeRequest{Count: MaxItems + 1, Items: make([]byte, 4*(MaxItems+1))}).Append(nil)},
 		"no items":              {&ProposeRequest{}, (&ProposeRequest{Group: 1, Generation: 1}).Append(nil)},
 		"fewer items":           {&ProposeRequest{}, (&ProposeRequest{Count: 1, Items: items(2)}).Append(nil)},

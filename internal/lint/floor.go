@@ -50,6 +50,7 @@ var plan = map[string][]string{
 	"cmd/cloakroom/rows":     {""},
 	"cmd/cloakroom/importer": {"", "client", "cmd/cloakroom/rows"},
 
+	"internal/history":  {},
 	"internal/people":   {""},
 	"internal/lint":     {},
 	"internal/simnet":   {},
@@ -115,6 +116,7 @@ var owners = map[string][]string{
 	"filippo.io/age":                           {"snapshot", "securemem/keyring"},
 	"filippo.io/edwards25519":                  {"securemem/keyring"},
 	"github.com/HdrHistogram/hdrhistogram-go":  {"bench", "bench/load"},
+	"github.com/anishathalye/porcupine":        {"internal/history"},
 	"github.com/awnumar/memguard":              {"securemem"}, // one failed mlock purges every secret of the process
 	"github.com/brianvoe/gofakeit/v7":          {"internal/people", "bench"},
 	"github.com/dgraph-io/ristretto/v2":        {"node"},
