@@ -40,6 +40,7 @@ func (m *Machine) Apply(index uint64, batch []byte, results []command.Result) ([
 	m.mu.Lock()
 	m.applied, m.hash = index, hash
 	m.mu.Unlock()
+	m.tell(index)
 	return results, nil
 }
 
@@ -80,7 +81,7 @@ func (m *Machine) applyCommand(c *command.Command) (command.Result, error) {
 	case command.Time:
 		m.time = max(m.time, c.Value)
 		return command.Result{Code: command.Done}, nil
-	case command.Put, command.Merge, command.Erase, command.Expire:
+	case command.Put, command.Merge, command.Erase, command.Expire, command.Bind:
 	default:
 		return command.Result{Code: command.Unsupported}, nil
 	}
@@ -88,40 +89,26 @@ func (m *Machine) applyCommand(c *command.Command) (command.Result, error) {
 		return command.Result{Code: command.StaleSchema}, nil
 	}
 	m.schema = c.SchemaEpoch
-	before, there := m.plan.begin(m, c)
+	b := m.plan.begin(m, c)
 	if m.plan.clash {
 		return command.Result{Code: command.Malformed}, nil
 	}
-	d := decide(c, before, there, m.seconds())
+	d := decide(c, &b, m.seconds())
 	if d.refused {
-		return result(d.code, before), nil
+		return result(d.code, &b.subject), nil
 	}
-	if err := m.plan.carryOut(m, d); err != nil {
+	if err := m.plan.carryOut(m, c, &b, &d); err != nil {
 		return command.Result{}, err
 	}
-	m.count(before, there, d)
-	return result(d.code, d.after), nil
+	m.counts.add(m.plan.counts)
+	return result(d.code, &d.after), nil
 }
 
-func result(code command.Code, s command.SubjectRecord) command.Result {
+func result(code command.Code, s *command.SubjectRecord) command.Result {
 	return command.Result{Code: code, Version: s.Version, Expiry: s.Expiry, Domain: s.Domain}
 }
 
 // seconds returns the shard time in unix seconds.
 func (m *Machine) seconds() uint32 {
 	return uint32(min(m.time/1000, math.MaxUint32))
-}
-
-// count keeps the counters of living and erased subjects.
-func (m *Machine) count(before command.SubjectRecord, there bool, d decision) {
-	if there && before.Erased {
-		m.erased--
-	} else if there {
-		m.living--
-	}
-	if d.stays && d.after.Erased {
-		m.erased++
-	} else if d.stays {
-		m.living++
-	}
 }

@@ -1,6 +1,7 @@
 package state
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"sync"
@@ -21,23 +22,24 @@ type Config struct {
 
 // Machine is one replica's copy of a shard.
 type Machine struct {
-	slab *securemem.Slab
+	slab  *securemem.Slab
+	watch Watcher // nil: none
 
 	// turn is held by who applies, snapshots or restores. It comes before mu.
 	turn    sync.Mutex
 	digest  digest          // guarded by turn
 	command command.Command // guarded by turn: scratch
 	plan    plan            // guarded by turn: scratch
+	changes []Change        // guarded by turn: of the entry that is being applied
 
 	// mu is held for writing in stretches of at most stretch commands.
 	mu      sync.RWMutex
 	index   *index
-	applied uint64          // of the last entry applied
-	hash    [32]byte        // over all entries applied
-	time    uint64          // unix milliseconds
-	schema  uint32          // highest epoch seen
-	living  int             // subjects not erased
-	erased  int             // erased marks
+	applied uint64   // of the last entry applied
+	hash    [32]byte // over all entries applied
+	time    uint64   // unix milliseconds
+	schema  uint32   // highest epoch seen
+	counts  counts
 	views   int             // not yet released
 	parked  []securemem.Ref // freed while a view may read them
 	failed  error           // set once: the replica must stop
@@ -52,14 +54,15 @@ func New(cfg Config) (*Machine, error) {
 	if err != nil {
 		return nil, fmt.Errorf("shard machine: %w", err)
 	}
-	return &Machine{slab: cfg.Slab, index: x, digest: newDigest()}, nil
+	return &Machine{slab: cfg.Slab, watch: cfg.Watch, index: x, digest: newDigest()}, nil
 }
 
 // Stats are the counters of a machine at one moment.
 type Stats struct {
 	Subjects   int      // living
-	Erased     int      // erased marks
-	Records    int      // all index entries: subjects, marks and field records
+	Erased     int      // erased marks, those of aliases included
+	Linked     int      // handles and aliases
+	Records    int      // all index entries: subjects, marks, links and field records
 	Segments   int      // of the index
 	IndexBytes int64    // pages of the index, without those only views hold
 	Load       float64  // share of the index's places that is taken
@@ -78,7 +81,7 @@ func (m *Machine) Stats() Stats {
 	defer m.mu.RUnlock()
 	x := m.index
 	return Stats{
-		Subjects: m.living, Erased: m.erased, Records: x.count,
+		Subjects: m.counts.living, Erased: m.counts.erased, Linked: m.counts.linked, Records: x.count,
 		Segments: len(x.segments(nil)), IndexBytes: int64(x.pages) * int64(pageBytes),
 		Load:    float64(x.count) / float64(x.pages*pageEntries),
 		Applied: m.applied, Hash: m.hash, Time: m.time, Schema: m.schema,
@@ -116,26 +119,17 @@ func (m *Machine) Err() error {
 	return m.failed
 }
 
-// Subject returns the subject record under a subject token, erased marks
-// included.
+// Subject returns a copy of the subject record under a subject token, erased
+// marks and aliases included.
 func (m *Machine) Subject(token cloakroom.Token) (command.SubjectRecord, bool) {
 	m.mu.RLock()
 	defer m.mu.RUnlock()
 	k := newKey(&token)
-	return m.subject(&k)
-}
-
-// subject looks a subject record up; the caller holds mu or turn.
-func (m *Machine) subject(k *key) (command.SubjectRecord, bool) {
-	s, at, ok := m.index.find(k)
-	if !ok {
+	record, entry, ok := m.find(&k)
+	if !ok || entry&subject == 0 || command.IsHandle(record) {
 		return command.SubjectRecord{}, false
 	}
-	b := s.bucket(at.bucket)
-	if b.mark(at.entry)&subject == 0 {
-		return command.SubjectRecord{}, false
-	}
-	return decodeSubject(slotRecord(m.slab.Bytes(b.ref(at.entry)), b.mark(at.entry))), true
+	return decodeSubject(bytes.Clone(record)), true
 }
 
 // decodeSubject reads a subject record that this machine stored.
@@ -147,9 +141,12 @@ func decodeSubject(record []byte) command.SubjectRecord {
 	return s
 }
 
-// livingExpiry returns the expiry of a stored subject record, 0 if it has none
-// or is an erased mark.
+// livingExpiry returns the expiry of what is stored as a subject, 0 if it has
+// none or is no living subject.
 func livingExpiry(record []byte) uint32 {
+	if command.IsHandle(record) {
+		return 0
+	}
 	s := decodeSubject(record)
 	if s.Erased {
 		return 0

@@ -3,6 +3,7 @@ package state
 import (
 	"fmt"
 
+	"cloakroom"
 	"cloakroom/cluster/command"
 	"cloakroom/securemem"
 )
@@ -12,58 +13,83 @@ import (
 // taken, then entries are written, which can fail only if the index finds no
 // way to place one (and then the machine stops).
 type plan struct {
-	changes []change
-	clash   bool   // a field's token is a subject's, or the other way round
-	record  []byte // scratch: the subject record after
+	changes []change // of the subject, then of the fields, then of the links
+	clash   bool     // a token is of another kind than the command says
+	counts  counts   // what the changes do to the counters
+	record  []byte   // scratch: the subject record after
+	links   command.Links
+	stored  []byte // scratch: what is put under the tokens of links
 }
 
 // change is what happens to one token: a new record, or none.
 type change struct {
 	key    key
 	record []byte // nil: remove
-	mark   mark   // subject, for a subject record; carryOut adds padded
+	mark   mark   // subject, unless it is a field; carryOut adds padded
 	expiry uint32 // of a living subject
 	there  bool   // before
 	ref    securemem.Ref
 }
 
-// begin looks the subject and all fields up. It returns the subject record.
-func (p *plan) begin(m *Machine, c *command.Command) (before command.SubjectRecord, there bool) {
-	p.clash = false
-	p.changes = append(p.changes[:0], change{key: newKey(&c.Subject), mark: subject})
-	for i := range c.Fields {
-		p.changes = append(p.changes, change{key: newKey(&c.Fields[i].Token), record: c.Fields[i].Record})
-	}
-	for i := range p.changes {
-		change := &p.changes[i]
-		s, at, ok := m.index.find(&change.key)
-		if !ok {
-			continue
-		}
-		b := s.bucket(at.bucket)
-		change.there = true
-		p.clash = p.clash || b.mark(at.entry)&subject != change.mark
-		if i == 0 && !p.clash {
-			before, there = decodeSubject(slotRecord(m.slab.Bytes(b.ref(at.entry)), b.mark(at.entry))), true
-		}
-	}
-	return before, there
+// counts are the counters of a machine, or what a command adds to them.
+type counts struct {
+	living int // subjects not erased
+	erased int // erased marks
+	linked int // handles and aliases
 }
 
-// carryOut brings the subject record and the fields to what was decided.
-func (p *plan) carryOut(m *Machine, d decision) error {
+func (n *counts) add(more counts) {
+	n.living += more.living
+	n.erased += more.erased
+	n.linked += more.linked
+}
+
+// begin looks the subject, all fields and all links up, and says what it found.
+// The subject record found is good until carryOut.
+func (p *plan) begin(m *Machine, c *command.Command) (b before) {
+	p.clash, p.counts, p.stored = false, counts{}, p.stored[:0]
+	p.changes = append(p.changes[:0], change{key: newKey(&c.Subject), mark: subject})
 	head := &p.changes[0]
-	if d.stays {
-		p.record = d.after.Append(p.record[:0])
-		head.record = p.record
+	record, kind, ok := m.find(&head.key)
+	head.there = ok
+	if p.clash = ok && (kind&subject == 0 || command.IsHandle(record)); ok && !p.clash {
+		b.subject, b.there = decodeSubject(record), true
 	}
-	if d.stays && !d.after.Erased {
-		head.expiry = d.after.Expiry
-	} else {
-		for i := range p.changes[1:] {
-			p.changes[1+i].record = nil
-		}
+	for i := range c.Fields {
+		p.changes = append(p.changes, change{key: newKey(&c.Fields[i].Token), record: c.Fields[i].Record})
+		field := &p.changes[1+i]
+		_, kind, ok := m.find(&field.key)
+		field.there = ok
+		p.clash = p.clash || kind&subject != 0
 	}
+	for i := range c.Links {
+		link := change{key: newKey(&c.Links[i].Token), mark: subject}
+		_, _, ok := m.find(&link.key)
+		b.taken = b.taken || ok
+		at := len(p.stored)
+		p.stored = c.Links[i].AppendStored(p.stored)
+		link.record = p.stored[at:]
+		p.changes = append(p.changes, link)
+	}
+	return b
+}
+
+// find returns the record under a token and its mark; the caller holds mu or
+// turn.
+func (m *Machine) find(k *key) ([]byte, mark, bool) {
+	s, at, ok := m.index.find(k)
+	if !ok {
+		return nil, 0, false
+	}
+	b := s.bucket(at.bucket)
+	kind := b.mark(at.entry)
+	return slotRecord(m.slab.Bytes(b.ref(at.entry)), kind), kind, true
+}
+
+// carryOut brings the subject record, the fields and the links to what was
+// decided.
+func (p *plan) carryOut(m *Machine, c *command.Command, b *before, d *decision) error {
+	p.settle(m, c, b, d)
 	if err := p.prepare(m); err != nil {
 		return err
 	}
@@ -78,6 +104,77 @@ func (p *plan) carryOut(m *Machine, d decision) error {
 		}
 	}
 	return nil
+}
+
+// settle completes the changes by what was decided of the subject.
+func (p *plan) settle(m *Machine, c *command.Command, b *before, d *decision) {
+	m.note(c, b, d)
+	lives := d.stays && !d.after.Erased
+	switch {
+	case !lives:
+		for i := range p.changes[1:] {
+			p.changes[1+i].record = nil
+		}
+		p.unlink(m, b.subject.Links, d)
+	case len(c.Links) > 0:
+		p.links = d.after.Links.AppendMerged(p.links[:0], c.Links)
+		d.after.Links = p.links
+		p.counts.linked += len(c.Links)
+	}
+	head := &p.changes[0]
+	if d.stays {
+		p.record = d.after.Append(p.record[:0])
+		head.record = p.record
+	}
+	if lives {
+		head.expiry = d.after.Expiry
+		p.counts.living++
+	} else if d.stays {
+		p.counts.erased++
+	}
+	if b.there {
+		p.counts.living-- // an erased mark stays as it is for good
+	}
+}
+
+// unlink adds what happens to the links of a subject that is no more: handles
+// go, and so do aliases, unless the subject was erased. Then each alias is an
+// erased mark as well, in its own domain.
+//
+// A link whose token holds something else is left alone: no log makes one, a
+// forged snapshot could, and must not make replicas panic.
+func (p *plan) unlink(m *Machine, links command.Links, d *decision) {
+	for i := range links.Len() {
+		kind, token := links.At(i)
+		link := change{key: newKey(&token), mark: subject, there: true}
+		domain, ok := m.linked(&link.key, kind)
+		if !ok {
+			continue
+		}
+		p.counts.linked--
+		if kind == command.Alias && d.stays {
+			s := command.SubjectRecord{Version: d.after.Version, Domain: domain, Expiry: d.after.Expiry, Erased: true}
+			at := len(p.stored)
+			p.stored = s.Append(p.stored)
+			link.record = p.stored[at:]
+			p.counts.erased++
+		}
+		p.changes = append(p.changes, link)
+	}
+}
+
+// linked reports whether what stands under the token of a link is of its kind,
+// and the domain of an alias.
+func (m *Machine) linked(k *key, kind command.LinkKind) (cloakroom.Domain, bool) {
+	record, entry, ok := m.find(k)
+	if !ok || entry&subject == 0 {
+		return 0, false
+	}
+	if command.IsHandle(record) {
+		return 0, kind == command.Handle
+	}
+	s := decodeSubject(record)
+	return s.Domain, s.Alias && kind == command.Alias
 }
 
 // prepare takes all the memory the changes need, or none.

@@ -44,8 +44,11 @@ func (m *Machine) Restore(r io.Reader) error {
 	m.mu.Lock()
 	old, h := m.index, &l.header
 	m.index, m.applied, m.hash, m.time, m.schema = x, h.applied, h.hash, h.time, h.schema
-	m.living, m.erased = int(h.living), int(h.erased)
+	m.counts = l.counts
 	m.mu.Unlock()
+	if m.watch != nil {
+		m.watch.Restored(h.applied)
+	}
 	m.drop(old)
 	return nil
 }
@@ -77,8 +80,8 @@ type loader struct {
 	record  []byte
 
 	last   cloakroom.Token
-	living uint64
-	erased uint64
+	counts counts
+	links  [command.Alias + 1]int // by kind: those that subjects list, less those that are there
 }
 
 func (l *loader) load() error {
@@ -95,7 +98,8 @@ func (l *loader) load() error {
 			return err
 		}
 	}
-	if l.living != l.header.living || l.erased != l.header.erased {
+	if uint64(l.counts.living) != l.header.living || uint64(l.counts.erased) != l.header.erased ||
+		l.links != ([command.Alias + 1]int{}) {
 		return fmt.Errorf("%w: counts", ErrStream)
 	}
 	return l.checkEnd()
@@ -118,18 +122,40 @@ func (l *loader) loadRecord(first bool) error {
 	}
 	expiry := uint32(0)
 	if mark&subject != 0 {
-		s, err := command.DecodeSubject(l.record)
-		switch {
-		case err != nil:
-			return fmt.Errorf("%w: subject record", ErrStream)
-		case s.Erased:
-			l.erased++
-		default:
-			l.living++
-			expiry = s.Expiry
+		var err error
+		if expiry, err = l.countSubject(); err != nil {
+			return err
 		}
 	}
 	return l.add(&token, mark, expiry)
+}
+
+// countSubject looks into what is stored as a subject and returns its expiry,
+// if it is a living one.
+func (l *loader) countSubject() (expiry uint32, err error) {
+	if _, err := command.DecodeHandle(l.record); err == nil {
+		l.counts.linked++
+		l.links[command.Handle]--
+		return 0, nil
+	}
+	s, err := command.DecodeSubject(l.record)
+	switch {
+	case err != nil:
+		return 0, fmt.Errorf("%w: subject record", ErrStream)
+	case s.Alias:
+		l.counts.linked++
+		l.links[command.Alias]--
+	case s.Erased:
+		l.counts.erased++
+	default:
+		l.counts.living++
+		for i := range s.Links.Len() {
+			kind, _ := s.Links.At(i)
+			l.links[kind]++
+		}
+		expiry = s.Expiry
+	}
+	return expiry, nil
 }
 
 func (l *loader) add(token *cloakroom.Token, m mark, expiry uint32) error {

@@ -21,7 +21,8 @@ import (
 //	78      8     of them erased marks
 //	86      …     records, tokens strictly ascending:
 //	                16  token
-//	                4   bit 31: subject record; bits 0–30: length
+//	                4   bit 31: subject record, also of an alias or a handle;
+//	                    bits 0–30: length
 //	                …   record
 //	        32    SHA-256 of everything before
 const (
@@ -47,7 +48,7 @@ type header struct {
 func (m *Machine) header() header {
 	return header{
 		applied: m.applied, hash: m.hash, time: m.time, schema: m.schema,
-		records: uint64(m.index.count), living: uint64(m.living), erased: uint64(m.erased),
+		records: uint64(m.index.count), living: uint64(m.counts.living), erased: uint64(m.counts.erased),
 	}
 }
 
