@@ -22,6 +22,8 @@ type simClient struct {
 	fat   bool          // deposits large records
 	at    *simNode      // reads here and does nothing else; nil: does everything everywhere
 	known map[int]simState
+
+	patience time.Duration // for the barrier of an erasure; 0: as it comes
 }
 
 func (w *simWorld) client(i int) *simClient {
@@ -138,7 +140,7 @@ func (c *simClient) step() {
 		c.put(ctx, at, subject, false)
 	case dice < 45:
 		c.put(ctx, at, subject, true)
-	case dice < 48:
+	case dice < 49:
 		c.erase(ctx, at, subject)
 	case dice < 65:
 		c.read(ctx, at, level, subject)
@@ -178,7 +180,7 @@ func (c *simClient) put(ctx context.Context, at *simLife, subject int, swap bool
 		cmd.Flags, cmd.Expected = command.HasExpected, simVersionOf(before)
 	}
 	call := c.world.history.now()
-	result, answered := c.propose(ctx, at, subject, state, cmd)
+	result, index, answered := c.propose(ctx, at, subject, state, cmd)
 	op := simOp{subject: subject, call: call, note: fmt.Sprintf("%s at %v: %v", c.name, at, result.Code)}
 	if !answered {
 		op.state, op.write = state, true
@@ -190,6 +192,7 @@ func (c *simClient) put(ctx context.Context, at *simLife, subject int, swap bool
 	case command.Created, command.Replaced:
 		op.state, op.write = state, true
 		c.world.history.add(op, true)
+		c.world.history.ack(subject, state, index)
 		if swap {
 			op.state, op.write = before, false
 			c.world.history.add(op, true)
@@ -204,12 +207,13 @@ func (c *simClient) put(ctx context.Context, at *simLife, subject int, swap bool
 	}
 }
 
-// erase erases a subject.
+// erase erases a subject, and waits until nobody answers from before. One that
+// was erased before is erased again: the barrier of the first may have failed.
 func (c *simClient) erase(ctx context.Context, at *simLife, subject int) {
 	cmd := command.Command{Kind: command.Erase, SchemaEpoch: 1, Subject: subjectToken(subject),
 		Version: simVersionOf(simState(c.world.versions.Add(1))), Fields: []command.Field{{Token: fieldToken(subject)}}}
 	call := c.world.history.now()
-	result, answered := c.propose(ctx, at, subject, simAbsent, cmd)
+	result, index, answered := c.propose(ctx, at, subject, simAbsent, cmd)
 	op := simOp{subject: subject, state: simErased, write: true, call: call, note: fmt.Sprintf("%s at %v: %v", c.name, at, result.Code)}
 	switch {
 	case answered && result.Code == 0: // refused on the way: nothing was done
@@ -219,38 +223,70 @@ func (c *simClient) erase(ctx context.Context, at *simLife, subject int) {
 	case answered && result.Code == command.AlreadyErased:
 		op.write = false
 		c.world.history.add(op, true)
+		if c.world.hazards.settleOnce {
+			c.world.history.settle(simErasure{subject: subject, call: call, index: index, note: op.note})
+			return
+		}
+		c.settle(ctx, at, simErasure{subject: subject, call: call, index: index, note: op.note})
 	default:
 		c.world.history.add(op, answered)
+		if answered {
+			c.world.history.ack(subject, simErased, index)
+			c.settle(ctx, at, simErasure{subject: subject, call: call, index: index, note: op.note})
+		}
 	}
 }
 
-// propose sends one command and says whether its outcome is known. A zero code
-// says that nothing was done.
-func (c *simClient) propose(ctx context.Context, at *simLife, subject int, state simState, cmd command.Command) (command.Result, bool) {
-	results, _, err := at.serving.Load().Propose(ctx, c.world.shardOf(subject), []command.Command{cmd})
+// settle waits for the barrier of an erasure, one time in two longer than its
+// caller would.
+func (c *simClient) settle(ctx context.Context, at *simLife, e simErasure) {
+	if c.patience == 0 && c.draw.IntN(2) == 0 {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(context.WithoutCancel(ctx), between(c.draw, time.Second, 6*time.Second))
+		defer cancel()
+	}
+	began := time.Now()
+	err := at.serving.Load().Settle(ctx, cloakroom.Index{Shard: c.world.shardOf(e.subject), Generation: 1, Index: e.index})
+	switch {
+	case !c.heard(at):
+	case err == nil:
+		c.world.history.settle(e)
+		c.world.settled.Add(1)
+		c.world.settling.Add(int64(time.Since(began)))
+	case !errors.Is(err, cloakroom.ErrOutcomeUnknown) && !errors.Is(err, cloakroom.ErrUnavailable):
+		c.world.truth.violated("Settle at %v: neither settled nor unknown: %v", at, err)
+	}
+}
+
+// propose sends one command and says at which index, and whether its outcome is
+// known. A zero code says that nothing was done.
+func (c *simClient) propose(ctx context.Context, at *simLife, subject int, state simState, cmd command.Command) (command.Result, uint64, bool) {
+	shard := c.world.shardOf(subject)
+	results, index, err := at.serving.Load().Propose(ctx, shard, []command.Command{cmd})
 	if !c.heard(at) {
-		return command.Result{}, false
+		return command.Result{}, 0, false
 	}
 	if err == nil {
+		c.world.latest[shard].Store(index.Index)
 		c.world.acked(subject)
 		if len(results) != 1 {
 			c.world.truth.violated("%d results for one command", len(results))
-			return command.Result{}, false
+			return command.Result{}, 0, false
 		}
-		return results[0], true
+		return results[0], index.Index, true
 	}
 	for _, nothing := range []error{cloakroom.ErrOverloaded, cloakroom.ErrMemoryFull, cloakroom.ErrStarting, cloakroom.ErrUnavailable} {
 		if errors.Is(err, nothing) && !errors.Is(err, cloakroom.ErrOutcomeUnknown) {
 			if state != simAbsent {
 				c.world.history.refused(subject, state, err.Error())
 			}
-			return command.Result{}, true
+			return command.Result{}, 0, true
 		}
 	}
 	if !errors.Is(err, cloakroom.ErrOutcomeUnknown) {
 		c.world.truth.violated("Propose at %v: neither done, nor refused, nor unknown: %v", at, err)
 	}
-	return command.Result{}, false
+	return command.Result{}, 0, false
 }
 
 // heard reports whether an answer of a life gets out: not if it has crashed,
@@ -260,70 +296,4 @@ func (c *simClient) heard(at *simLife) bool {
 		<-time.After(10 * time.Millisecond)
 	}
 	return !at.dead.Load()
-}
-
-// read reads subjects in one call, and reports whether all shards answered.
-func (c *simClient) read(ctx context.Context, at *simLife, level cloakroom.Level, subjects ...int) bool {
-	var dst command.Records
-	var parts []Part
-	of := make([][]int, c.world.shards)
-	for _, s := range subjects {
-		of[c.world.shardOf(s)] = append(of[c.world.shardOf(s)], s)
-	}
-	for shard, some := range of {
-		if len(some) > 0 {
-			p := Part{Shard: cloakroom.ShardID(shard), Spans: make([]command.Span, 2*len(some))}
-			for _, s := range some {
-				p.Tokens = append(p.Tokens, subjectToken(s), fieldToken(s))
-			}
-			parts = append(parts, p)
-		}
-	}
-	call := c.world.history.now()
-	at.serving.Load().ReadParts(ctx, level, parts, &dst)
-	if !c.heard(at) {
-		return false
-	}
-	all := true
-	for _, p := range parts {
-		if p.Err != nil {
-			all = false
-			continue
-		}
-		for i, s := range of[p.Shard] {
-			state, fault := c.decode(&dst, p.Spans[2*i], p.Spans[2*i+1])
-			if fault != "" {
-				c.world.truth.violated("%v: subject %d: %s", at, s, fault)
-				continue
-			}
-			c.known[s] = state
-			c.world.history.add(simOp{subject: s, state: state, call: call, note: c.name + " at " + at.String()}, true)
-		}
-	}
-	return all
-}
-
-// decode tells what a subject's two records say, and whether they agree.
-func (c *simClient) decode(dst *command.Records, subject, field command.Span) (simState, string) {
-	bytes := func(s command.Span) []byte { return dst.Buf[s.Off : s.Off+s.Len] }
-	if subject.Len == 0 {
-		if field.Len > 0 {
-			return 0, "a field without its subject"
-		}
-		return simAbsent, ""
-	}
-	record, err := command.DecodeSubject(bytes(subject))
-	switch {
-	case err != nil:
-		return 0, "a subject record that can't be read"
-	case record.Erased && field.Len > 0:
-		return 0, "a value that was erased"
-	case record.Erased:
-		return simErased, ""
-	case record.Expiry != 0 && uint64(record.Expiry)*1000 <= dst.Time:
-		return 0, "expired an hour early"
-	case field.Len < 8 || binary.BigEndian.Uint64(bytes(field)) != uint64(simStateOf(record.Version)):
-		return 0, fmt.Sprintf("version %v with the value of another", record.Version)
-	}
-	return simStateOf(record.Version), ""
 }

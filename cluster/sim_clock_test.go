@@ -1,6 +1,7 @@
 package cluster
 
 import (
+	"math/rand/v2"
 	"sync"
 	"time"
 )
@@ -85,4 +86,49 @@ func (c *simClock) pause(paused bool) {
 		alarm <- now
 	}
 	c.held = nil
+}
+
+// simUptime is how long a machine has been up: off by its rate, never set, and
+// going on while its node is paused. A new life of the node finds it as it was,
+// one after a power cut at its beginning.
+type simUptime struct {
+	rate float64
+
+	mu    sync.Mutex
+	begin time.Time // of the bubble, when it showed shown
+	shown time.Duration
+}
+
+// drawUptimes draws those of n machines. Each goes up to 10 % fast or slow, and
+// any two differ by less than 10 %, which is what leases rest on; one in two is
+// as far off as the others allow.
+func drawUptimes(d *rand.Rand, n int) []*simUptime {
+	const apart = 1.0999
+	slowest := 0.9 + (1.1/apart-0.9)*d.Float64()
+	all := make([]*simUptime, n)
+	for i := range all {
+		rate := slowest * (1 + (apart-1)*d.Float64())
+		switch d.IntN(4) {
+		case 0:
+			rate = slowest
+		case 1:
+			rate = slowest * apart
+		}
+		all[i] = &simUptime{rate: rate, begin: time.Now(), shown: time.Duration(d.Int64N(int64(1000 * time.Hour)))}
+	}
+	return all
+}
+
+// now is a [Config.Uptime].
+func (u *simUptime) now() time.Duration {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	return u.shown + time.Duration(float64(time.Since(u.begin))*u.rate)
+}
+
+// reboot starts it again.
+func (u *simUptime) reboot() {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	u.begin, u.shown = time.Now(), 0
 }

@@ -31,6 +31,8 @@ func simFaultKinds() []simFaultKind {
 	return []simFaultKind{
 		{4, drawOneWay}, {3, drawIsolation}, {2, drawHeldReplies}, {3, drawSlow}, {2, drawLoss}, {2, drawBreak},
 		{3, drawLateWord}, {4, drawAmbush}, {4, drawCrash}, {3, drawPause}, {2, drawClock}, {2, drawFailure}, {2, drawSlowApply},
+		{2, drawLonely}, {1, drawLateGrant}, {1, drawSetBack}, {2, drawReturn}, {2, drawRemoval}, {1, drawLearner},
+		{2, drawSuccession}, {1, drawLateApply}, {2, drawStuck},
 	}
 }
 
@@ -302,7 +304,7 @@ func drawCrash(d *rand.Rand, nodes int) simFault {
 
 func drawPause(d *rand.Rand, nodes int) simFault {
 	a := d.IntN(nodes)
-	return simFault{lasts: between(d, 200*time.Millisecond, 8*time.Second), what: fmt.Sprintf("pause of n%d", a+1),
+	return simFault{lasts: between(d, 200*time.Millisecond, 10*time.Second), what: fmt.Sprintf("pause of n%d", a+1),
 		begin: func(w *simWorld) func() {
 			n := w.nodes[a]
 			n.pause(true)
@@ -339,9 +341,7 @@ func drawFailure(d *rand.Rand, nodes int) simFault {
 			if l == nil || !w.canLose(l, &group) {
 				return nil
 			}
-			l.mu.Lock()
-			m := l.machines[id]
-			l.mu.Unlock()
+			m := l.machineOf(id)
 			if m == nil {
 				return nil
 			}
@@ -358,9 +358,7 @@ func drawSlowApply(d *rand.Rand, nodes int) simFault {
 			if l == nil {
 				return nil
 			}
-			l.mu.Lock()
-			m := l.machines[cloakroom.ShardID(shard%w.shards)]
-			l.mu.Unlock()
+			m := l.machineOf(cloakroom.ShardID(shard % w.shards))
 			if m == nil {
 				return nil
 			}
@@ -373,6 +371,9 @@ func drawSlowApply(d *rand.Rand, nodes int) simFault {
 // lost by what was promised: in every configuration that a living replica goes
 // by, a majority keeps its memory.
 func (w *simWorld) canLose(lost *simLife, only *directory.GroupID) bool {
+	if w.removing.Load() > 0 {
+		return false
+	}
 	keeps := make(map[string]bool) // replicas that live elsewhere, by identity
 	var configs [][]string
 	lives := w.lives()

@@ -3,11 +3,12 @@ package cluster
 import (
 	"cmp"
 	"fmt"
+	"maps"
 	"math"
 	"slices"
 	"strings"
 	"sync"
-	"sync/atomic"
+	"time"
 
 	"cloakroom"
 )
@@ -32,7 +33,8 @@ func (s simState) String() string {
 }
 
 // simOp is one thing a client did to a subject: it wrote a state, or saw one.
-// call and ret count all beginnings and ends of a run in their order.
+// call and ret are moments, in nanoseconds since the run began; no two are the
+// same.
 type simOp struct {
 	subject   int
 	state     simState
@@ -45,22 +47,33 @@ type simOp struct {
 const never = math.MaxInt64
 
 func (o simOp) String() string {
-	verb, ret := "saw", fmt.Sprint(o.ret)
+	verb := "saw"
 	if o.write {
 		verb = "wrote"
 	}
-	if o.ret == never {
-		ret = "…"
+	return fmt.Sprintf("[%s,%s] %s %v (%s)", moment(o.call), moment(o.ret), verb, o.state, o.note)
+}
+
+// moment tells a moment in seconds.
+func moment(m int64) string {
+	if m == never {
+		return "…"
 	}
-	return fmt.Sprintf("[%d,%s] %s %v (%s)", o.call, ret, verb, o.state, o.note)
+	return fmt.Sprintf("%.9f", float64(m)/1e9)
 }
 
 // simHistory collects what all clients of a run did.
 type simHistory struct {
-	count atomic.Int64
-	mu    sync.Mutex
-	ops   []simOp
-	void  map[simVersion]string // writes that did not happen, as their callers were told
+	begin time.Time
+
+	mu       sync.Mutex
+	last     int64 // moment
+	ops      []simOp
+	looks    []simLook
+	acked    []simAck
+	settled  map[int]int64 // subject → moment at which its erasure was first acknowledged
+	erasures []simErasure
+	void     map[simVersion]string // writes that did not happen, as their callers were told
 }
 
 // simVersion is a version of a subject.
@@ -69,10 +82,18 @@ type simVersion struct {
 	state   simState
 }
 
-func newSimHistory() *simHistory { return &simHistory{void: make(map[simVersion]string)} }
+func newSimHistory() *simHistory {
+	return &simHistory{begin: time.Now(), settled: make(map[int]int64), void: make(map[simVersion]string)}
+}
 
-// now returns the next moment.
-func (h *simHistory) now() int64 { return h.count.Add(1) }
+// now returns the next moment. While the bubble's clock stands still it goes on
+// by a nanosecond: the order of what happens counts.
+func (h *simHistory) now() int64 {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.last = max(h.last+1, int64(time.Since(h.begin)))
+	return h.last
+}
 
 // add notes an operation that began at call. Without an answer a write may
 // still happen at any time, or never.
@@ -104,27 +125,18 @@ func (h *simHistory) check() []string {
 		bySubject[op.subject] = append(bySubject[op.subject], op)
 	}
 	var faults []string
-	for _, subject := range slices.Sorted(mapKeys(bySubject)) {
+	for _, subject := range slices.Sorted(maps.Keys(bySubject)) {
 		ops := bySubject[subject]
-		for i, op := range ops {
+		for _, op := range ops {
 			if why, void := h.void[simVersion{subject, op.state}]; void && !op.write {
 				faults = append(faults, fmt.Sprintf("subject %d: %v, which was refused: %s", subject, op, why))
-			} else if fault := disorder(ops); i == 0 && fault != "" {
-				faults = append(faults, fmt.Sprintf("subject %d: %s\n%s", subject, fault, tellOps(ops)))
 			}
 		}
-	}
-	return faults
-}
-
-func mapKeys[K comparable, V any](m map[K]V) func(func(K) bool) {
-	return func(yield func(K) bool) {
-		for k := range m {
-			if !yield(k) {
-				return
-			}
+		if fault := disorder(ops); fault != "" {
+			faults = append(faults, fmt.Sprintf("subject %d: %s\n%s", subject, fault, tellOps(ops)))
 		}
 	}
+	return append(faults, h.checkLooks(bySubject)...)
 }
 
 func tellOps(ops []simOp) string {
@@ -162,7 +174,7 @@ func (z *zone) span() (from, to int64) { return min(z.first, z.last), max(z.firs
 // A subject is absent before everything. Erased is for good: it has as many
 // writes as there were erasures, and its zone has no end.
 func disorder(ops []simOp) string {
-	zones := zonesOf(ops)
+	zones, _ := zonesOf(ops)
 	for i := range zones {
 		a := &zones[i]
 		if a.first < a.written {
@@ -192,8 +204,9 @@ func clash(a, b *zone) bool {
 	return false
 }
 
-// zonesOf returns the zones of all states that must have held.
-func zonesOf(ops []simOp) []zone {
+// zonesOf returns the zones of all states that must have held, and of all that
+// may have.
+func zonesOf(ops []simOp) (zones []zone, all map[simState]*zone) {
 	byState := make(map[simState]*zone)
 	for _, op := range ops {
 		z := byState[op.state]
@@ -217,14 +230,13 @@ func zonesOf(ops []simOp) []zone {
 	if z := byState[simErased]; z != nil {
 		z.last = never
 	}
-	var zones []zone
 	for _, z := range byState {
 		if z.needed {
 			zones = append(zones, *z)
 		}
 	}
 	slices.SortFunc(zones, func(a, b zone) int { return cmp.Compare(a.state, b.state) })
-	return zones
+	return zones, byState
 }
 
 // simVersionOf makes the version that stands for a state.

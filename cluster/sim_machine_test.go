@@ -25,6 +25,24 @@ type simMachine struct {
 	shard cloakroom.ShardID
 	fail  atomic.Bool  // the next entry finds no memory
 	slow  atomic.Int64 // how long an entry takes, nanoseconds
+	held  simUntil     // entries wait
+	dazed simUntil     // reads wait, with what they copied in their hands
+}
+
+// simUntil is a moment up to which something stands still.
+type simUntil struct{ at atomic.Pointer[time.Time] }
+
+// stay has it stand still for d from now on; 0: no longer.
+func (u *simUntil) stay(d time.Duration) {
+	end := time.Now().Add(d)
+	u.at.Store(&end)
+}
+
+// wait returns when the moment is over, however often it was put off.
+func (u *simUntil) wait() {
+	for end := u.at.Load(); end != nil && time.Now().Before(*end); end = u.at.Load() {
+		<-time.After(min(time.Until(*end), 50*time.Millisecond))
+	}
 }
 
 // Apply implements [Machine].
@@ -32,6 +50,7 @@ func (m *simMachine) Apply(index uint64, batch []byte, results []command.Result)
 	if d := m.slow.Load(); d > 0 {
 		<-time.After(time.Duration(d))
 	}
+	m.held.wait()
 	if m.fail.Load() {
 		return results, errors.New("no memory left")
 	}
@@ -41,6 +60,12 @@ func (m *simMachine) Apply(index uint64, batch []byte, results []command.Result)
 		m.note()
 	}
 	return results, err
+}
+
+// Read implements [Machine].
+func (m *simMachine) Read(tokens []cloakroom.Token, spans []command.Span, dst *command.Records) {
+	m.stateMachine.Read(tokens, spans, dst)
+	m.dazed.wait()
 }
 
 // Restore implements [Machine].

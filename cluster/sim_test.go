@@ -109,18 +109,29 @@ func simulate(t *testing.T, seed uint64, memory *securemem.Memory) (suffered int
 
 // simRun runs one seed in a bubble and returns what went wrong. change may
 // change the world before it begins.
-func simRun(t *testing.T, seed uint64, memory *securemem.Memory, change func(w *simWorld)) (w *simWorld, broken []string) {
-	defer simWatch(seed)()
-	synctest.Test(t, func(t *testing.T) {
+func simRun(t *testing.T, seed uint64, memory *securemem.Memory, change func(w *simWorld)) (*simWorld, []string) {
+	return simBubble(t, seed, func(t *testing.T) *simWorld {
 		d := rand.New(rand.NewPCG(seed, 2))
-		w = newSimWorld(t, seed, 3+d.IntN(5)/4, 1+d.IntN(3), memory)
+		w := newSimWorld(t, seed, 3+d.IntN(5)/4, 1+d.IntN(3), memory)
 		w.living = 2 + d.IntN(6)
 		w.kinds = simFaultKinds()
 		change(w)
 		simOrdinary(w)
-		w.took = time.Since(w.truth.begin)
-		broken = append(w.truth.all(), w.history.check()...)
+		return w
 	})
+}
+
+// simBubble runs a world in a bubble of its own and returns what went wrong.
+func simBubble(t *testing.T, seed uint64, run func(t *testing.T) *simWorld) (w *simWorld, broken []string) {
+	defer simWatch(seed)()
+	synctest.Test(t, func(t *testing.T) {
+		w = run(t)
+		w.took = time.Since(w.truth.begin)
+	})
+	broken = append(w.truth.all(), w.history.check()...)
+	if len(broken) == 0 {
+		broken = w.history.explain()
+	}
 	return w, broken
 }
 

@@ -115,6 +115,16 @@ func (t *simTruth) once(shard cloakroom.ShardID, index uint64, batch []byte) {
 	}
 }
 
+// entryOf returns by which entry a state came, 0 if it came by none.
+func (t *simTruth) entryOf(state simState) uint64 {
+	if state == simAbsent || state == simErased {
+		return 0
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.wrote[simVersionOf(state)].index
+}
+
 // watch looks at all lives every so often, until stop is closed.
 func (t *simTruth) watch(w *simWorld, stop <-chan struct{}) {
 	ticker := time.NewTicker(50 * time.Millisecond)

@@ -35,10 +35,12 @@ type simWorld struct {
 	logs    *simLogs
 	log     *simLog
 	hazards hazards        // remedies left out in all nodes
+	brief   bool           // nothing but the faults
 	kinds   []simFaultKind // that may happen
 	took    time.Duration  // in simulated time
 
-	subjects atomic.Int64 // handed out so far
+	subjects atomic.Int64                       // handed out so far
+	latest   [cloakroom.MaxShards]atomic.Uint64 // index of a late write of each shard
 	versions atomic.Uint64
 	open     chan struct{}  // closed when the world ends
 	ending   sync.WaitGroup // killed lives, and whoever starts new ones
@@ -46,8 +48,10 @@ type simWorld struct {
 
 	ambush atomic.Pointer[func(leader *simNode, subject int)] // at the next acknowledgement
 
-	suffered, spared atomic.Int64 // faults that happened, and that had to wait
-	wrongClock       atomic.Bool  // one is set wrong on purpose
+	suffered, spared  atomic.Int64 // faults that happened, and that had to wait
+	settled, settling atomic.Int64 // barriers, and how long they took, nanoseconds
+	wrongClock        atomic.Bool  // one is set wrong on purpose
+	removing          atomic.Int32 // replicas that are being taken out of their groups
 }
 
 // simNode is a machine on which one life of a node follows the other.
@@ -55,11 +59,13 @@ type simNode struct {
 	world *simWorld
 	name  string
 	clock *simClock
+	up    *simUptime
 
 	mu     sync.Mutex
 	life   *simLife // nil while it is down
 	count  int      // lives so far
 	paused atomic.Bool
+	alone  atomic.Bool // reaches nobody and is reached by nobody
 }
 
 // simLife is one start of a node.
@@ -75,6 +81,8 @@ type simLife struct {
 	cluster atomic.Pointer[Cluster] // once New has returned
 	serving atomic.Pointer[Cluster] // once Start has returned
 	epoch   atomic.Uint64           // of the view looked at last
+
+	stores [cloakroom.MaxShards]simUntil // logs of shards that take their time
 
 	mu       sync.Mutex
 	machines map[cloakroom.ShardID]*simMachine // the newest of each shard
@@ -94,8 +102,9 @@ func newSimWorld(t testing.TB, seed uint64, n, shards int, memory *securemem.Mem
 	w.log = newSimLog(w.truth)
 	w.logs = &simLogs{truth: w.truth, out: make(map[*byte][]byte)}
 	draw := rand.New(rand.NewPCG(seed, 1))
+	ups := drawUptimes(draw, n)
 	for i := range n {
-		w.nodes = append(w.nodes, &simNode{world: w, name: fmt.Sprintf("n%d", i+1),
+		w.nodes = append(w.nodes, &simNode{world: w, name: fmt.Sprintf("n%d", i+1), up: ups[i],
 			clock: newSimClock(1 + (draw.Float64()-0.5)/500)}) // 0.1 % fast or slow
 		w.nodes[i].clock.step(time.Duration(draw.Int64N(int64(2*time.Second))) - time.Second)
 	}
@@ -175,8 +184,10 @@ func (l *simLife) run(ctx context.Context, found bool) error {
 // config is what a life is made from.
 func (l *simLife) config(found bool) Config {
 	w, n := l.world, l.node
+	left := w.hazards
+	left.replica.BeforeStore = l.store
 	cfg := Config{
-		Node: n.name, ClusterID: directory.ID{9}, Shards: w.shards, Clock: n.clock, Uptime: uptime(),
+		Node: n.name, ClusterID: directory.ID{9}, Shards: w.shards, Clock: n.clock, Uptime: n.up.now,
 		Settings: directory.Settings{Replication: 3, RecoveryMode: "none", LeaseMillis: 3000},
 		Rand:     &simRand{rand.New(rand.NewPCG(w.seed, hashed(l.String())))},
 		Logger:   w.log.logger(l.String()), Machine: l.machine,
@@ -185,7 +196,7 @@ func (l *simLife) config(found bool) Config {
 		},
 		SealSnapshot: func(w io.Writer, _ SnapshotInfo) (io.WriteCloser, error) { return simSealed{w}, nil },
 		OpenSnapshot: func(r io.Reader, _ SnapshotInfo) (io.Reader, error) { return simOpened{r}, nil },
-		SnapshotSize: func(n int64) int64 { return n }, hazards: w.hazards,
+		SnapshotSize: func(n int64) int64 { return n }, hazards: left,
 		OpenBatch: unseal, MapLog: w.logs.take, UnmapLog: w.logs.give, LogBudget: 1 << 20,
 		Network: &Network{Listen: n.name + ":7000", Certificate: w.ca.Node(n.name), Roots: w.ca.Roots(), Carrier: l.host},
 	}
@@ -197,6 +208,22 @@ func (l *simLife) config(found bool) Config {
 		}
 	}
 	return cfg
+}
+
+// store comes before entries go into the log of a group.
+func (l *simLife) store(group string) {
+	for shard := range l.world.shards {
+		if group == directory.ShardGroup(cloakroom.ShardID(shard)).String() {
+			l.stores[shard].wait()
+		}
+	}
+}
+
+// machineOf returns the newest machine of a shard, nil if there is none.
+func (l *simLife) machineOf(shard cloakroom.ShardID) *simMachine {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.machines[shard]
 }
 
 // machine makes the state of a shard.
@@ -225,6 +252,9 @@ func (n *simNode) crash(end simnet.End) {
 	}
 	l.dead.Store(true)
 	l.host.Crash(end)
+	if end == simnet.Silent { // the machine, not the process alone
+		n.up.reboot()
+	}
 	n.pause(false)
 	l.cancel()
 	n.world.ending.Go(func() { // what is left of it, which nobody can see

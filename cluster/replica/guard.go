@@ -47,6 +47,7 @@ type guardedLog struct {
 	store   raft.LogStore
 	members *roster
 	torn    *torn
+	before  func() // comes before entries are stored; nil: nothing does
 }
 
 // IsMonotonic tells raft that indexes have no gaps here.
@@ -78,6 +79,9 @@ func (s *guardedLog) StoreLogs(logs []*raft.Log) error {
 	found, err := configurationsIn(logs)
 	if err != nil {
 		return err // the sender's fault, no reason to park
+	}
+	if s.before != nil {
+		s.before()
 	}
 	err = s.try("store logs", func() error { return s.store.StoreLogs(logs) })
 	if err == nil {

@@ -33,6 +33,18 @@ type Hazards struct {
 	// RecoverCluster starts the replica from such a snapshot by
 	// raft.RecoverCluster: its terms begin again below the snapshot's.
 	RecoverCluster *OldLife
+	// BeforeStore is called before entries of a group go into its log, in raft's
+	// main loop: a disk that takes its time.
+	BeforeStore func(group string)
+}
+
+// beforeStore returns what comes before each store of a group, nil if nothing
+// does.
+func (h *Hazards) beforeStore(group string) func() {
+	if h.BeforeStore == nil {
+		return nil
+	}
+	return func() { h.BeforeStore(group) }
 }
 
 // OldLife is what is left of a replica that lost its log.

@@ -192,7 +192,7 @@ func (r *Replica) start() (err error) {
 		logs = r.cfg.wrapLog(logs)
 	}
 	guard := &guard{park: r.park}
-	guardedLogs := &guardedLog{guard: guard, store: logs, members: r.members, torn: &r.torn}
+	guardedLogs := &guardedLog{guard: guard, store: logs, members: r.members, torn: &r.torn, before: r.cfg.Hazards.beforeStore(r.cfg.Group)}
 	stable := &guardedStable{guard: guard, store: newMemStable()}
 	logger, loud := raftLogger(r.cfg.Logger, r.cfg.Group)
 	r.loud = loud
