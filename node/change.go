@@ -13,18 +13,19 @@ import (
 // readBase reads what a patch builds on. A subject that the grant's domains do
 // not cover, or that has expired, is not there.
 func (n *Node) readBase(ctx context.Context, w *write) error {
-	base, shardTime, err := n.subjectRecord(ctx, w.rules, w.waits, w.items[0].ID)
+	base, err := n.find(ctx, w.rules, w.waits, w.items[0].ID)
 	switch {
 	case err != nil:
 		return err
-	case base.IsZero() || !w.caller.grant.Domains.Has(base.Domain):
+	case !base.mayKnow(w.caller):
 		return cloakroom.ErrNotFound
-	case base.Erased:
+	case base.record.Erased:
 		return cloakroom.ErrErased
-	case expired(base.Expiry, shardTime):
+	case expired(base.record.Expiry, base.time):
 		return cloakroom.ErrNotFound
 	}
-	w.base = base
+	w.base = base.record
+	w.behind(0, base)
 	return nil
 }
 
@@ -45,18 +46,20 @@ func (n *Node) subjectRecord(ctx context.Context, r *rules, waits []cloakroom.In
 	return s, records.Time, err
 }
 
-// proposeErase removes every field ever declared, retired ones included.
+// proposeErase removes every field ever declared, retired ones included. The
+// shard removes the subject's handles and aliases with it, whichever of its
+// pseudonyms id is.
 func (n *Node) proposeErase(ctx context.Context, req *api.Request, c *caller, id cloakroom.Pseudonym) (command.Result, cloakroom.Index, error) {
-	base, _, err := n.subjectRecord(ctx, c.rules, nil, id)
+	base, err := n.find(ctx, c.rules, nil, id)
 	if err != nil {
 		return command.Result{}, cloakroom.Index{}, err
 	}
-	if base.IsZero() || !c.grant.Domains.Has(base.Domain) {
+	if !base.mayKnow(c) {
 		return command.Result{}, cloakroom.Index{}, cloakroom.ErrNotFound
 	}
 	for try := 1; ; try++ {
 		rules := n.rulesNow()
-		result, at, err := n.eraseOnce(ctx, req, c, rules, id)
+		result, at, err := n.eraseOnce(ctx, req, c, rules, id, base)
 		if !errors.Is(err, cloakroom.ErrStaleSchema) || try == writeRetries {
 			return result, at, err
 		}
@@ -64,8 +67,9 @@ func (n *Node) proposeErase(ctx context.Context, req *api.Request, c *caller, id
 	}
 }
 
-func (n *Node) eraseOnce(ctx context.Context, req *api.Request, c *caller, rules *rules, id cloakroom.Pseudonym) (command.Result, cloakroom.Index, error) {
+func (n *Node) eraseOnce(ctx context.Context, req *api.Request, c *caller, rules *rules, id cloakroom.Pseudonym, base found) (command.Result, cloakroom.Index, error) {
 	w := &write{req: req, caller: c, rules: rules, items: []api.Deposit{{ID: id, HasID: true}}, drafts: make([]draft, 1)}
+	w.behind(0, base)
 	err := n.identify(w)
 	d := &w.drafts[0]
 	if err == nil {

@@ -75,6 +75,10 @@ func (n *Node) identify(w *write) error {
 		if w.items[i].HasID {
 			d.id = w.items[i].ID
 		}
+		d.answer = d.id
+		if main, alias := w.mains[i]; alias {
+			d.id = main.id
+		}
 		ids[i] = d.id
 	}
 	slots := make([]cloakroom.Slot, len(ids))

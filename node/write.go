@@ -31,6 +31,10 @@ type write struct {
 	creates bool // POST: no item may replace a subject
 	retry   bool // only what a shard refused for an old schema is still to do
 
+	// mains are the pseudonyms that the subjects of those items were made with
+	// whose id is an alias.
+	mains map[int]found
+
 	drafts []draft
 	named  policy.Fields     // fields that some item names
 	at     []cloakroom.Index // where the shards' histories stand after it, each shard once
@@ -38,7 +42,8 @@ type write struct {
 
 // draft is one item on its way to a shard.
 type draft struct {
-	id      cloakroom.Pseudonym
+	id      cloakroom.Pseudonym // its records are kept under
+	answer  cloakroom.Pseudonym // the caller knows it by
 	shard   cloakroom.ShardID
 	command command.Command
 	now     time.Time // that its expiries count from
@@ -281,7 +286,7 @@ func (n *Node) proposeGroup(ctx context.Context, w *write, group []int) (cloakro
 	results, end, err := n.cluster.Propose(ctx, w.drafts[group[0]].shard, commands)
 	if err != nil {
 		for _, at := range group {
-			w.results[at] = api.Deposited{ID: w.drafts[at].id, Err: err}
+			w.results[at] = api.Deposited{ID: w.drafts[at].answer, Err: err}
 		}
 		return end, err
 	}
@@ -301,7 +306,7 @@ func (n *Node) proposeGroup(ctx context.Context, w *write, group []int) (cloakro
 // settle turns a shard's answer into the item's result.
 func (w *write) settle(at int, c *command.Command, result command.Result) {
 	out := api.Deposited{
-		ID:      w.drafts[at].id,
+		ID:      w.drafts[at].answer,
 		Version: result.Version,
 		Created: result.Code == command.Created || result.Code == command.Replayed && c.Flags&command.CreateOnly != 0,
 		Err:     result.Err(c.Kind),

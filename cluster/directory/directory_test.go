@@ -3,6 +3,7 @@ package directory
 import (
 	"bytes"
 	"crypto/sha256"
+	"encoding/binary"
 	"encoding/hex"
 	"errors"
 	"fmt"
@@ -210,11 +211,13 @@ func TestPrincipalsAreFoundByCredentialUntilRevoked(t *testing.T) {
 	l.want(Done, schema(0, text("a")))
 	p := principal("renderer", 7)
 	p.Grant.Actions = []Action{Resolve, Deposit, Resolve}
+	p.Grant.Issuers = []string{"https://b.test", "https://a.test", "https://b.test"}
 	l.want(Done, &Command{PutPrincipal: p})
 	l.want(Done, &Command{PutPrincipal: principal("auth", 8)})
 	old := l.Load()
 	found := old.Principal(&Digest{7})
-	if found == nil || found.Name != "renderer" || !reflect.DeepEqual(found.Grant.Actions, []Action{Deposit, Resolve}) {
+	if found == nil || found.Name != "renderer" || !reflect.DeepEqual(found.Grant.Actions, []Action{Deposit, Resolve}) ||
+		!slices.Equal(found.Grant.Issuers, []string{"https://a.test", "https://b.test"}) {
 		t.Fatalf("found: %+v", found)
 	}
 	if old.Principal(&Digest{9}) != nil {
@@ -242,6 +245,14 @@ func TestPrincipalsAreFoundByCredentialUntilRevoked(t *testing.T) {
 
 func TestPrincipalRefuses(t *testing.T) {
 	tests := map[string]func(*Principal){
+		"empty issuer":       func(p *Principal) { p.Grant.Issuers = []string{""} },
+		"long issuer":        func(p *Principal) { p.Grant.Issuers = []string{strings.Repeat("a", MaxIssuerBytes+1)} },
+		"issuer of controls": func(p *Principal) { p.Grant.Issuers = []string{"a\x00b"} },
+		"many issuers": func(p *Principal) {
+			for i := range MaxIssuers + 1 {
+				p.Grant.Issuers = append(p.Grant.Issuers, fmt.Sprint(i))
+			}
+		},
 		"malformed name":    func(p *Principal) { p.Name = "Mr X" },
 		"no credential":     func(p *Principal) { p.Credential = Digest{} },
 		"put as revoked":    func(p *Principal) { p.Revoked = true },
@@ -454,28 +465,50 @@ func TestRestoredMachineGoesOnAlike(t *testing.T) {
 	}
 }
 
+// spoil replaces old in the JSON object of a snapshot, at most n times (-1: as
+// often as it is there), and corrects the length.
+func spoil(snapshot []byte, old, with string, n int) []byte {
+	size := binary.BigEndian.Uint32(snapshot[1:])
+	head := bytes.Replace(snapshot[5:5+size], []byte(old), []byte(with), n)
+	out := binary.BigEndian.AppendUint32([]byte{snapshot[0]}, uint32(len(head)))
+	return append(append(out, head...), snapshot[5+size:]...)
+}
+
 func TestRestoreRefusesAndChangesNothing(t *testing.T) {
 	a := newFeeder(t)
 	history(a)
 	good := image(t, a.Machine)
+	headless := append([]byte{1, 0, 0, 0, 8}, "nonsense"...)
+	rows := 9 + int(binary.BigEndian.Uint32(good[1:])) // where they start
 	tests := map[string][]byte{
 		"empty":        nil,
 		"other format": append([]byte{2}, good[1:]...),
 		"cut short":    good[:len(good)-1],
 		"trailing":     append(bytes.Clone(good), ' '),
-		"no view":      []byte("\x01{\"index\":1,\"hash\":\"" + strings.Repeat("00", 32) + "\",\"view\":null}"),
-		"not json":     []byte("\x01nonsense"),
-		"nobody":       bytes.Replace(good, []byte(`"principals":[`), []byte(`"principals":[null,`), 1),
-		"order":        bytes.Replace(good, []byte(`"number":3`), []byte(`"number":2`), 1),
-		"no group":     bytes.Replace(good, []byte(`"directory":{"generation":1`), []byte(`"directory":{"generation":0`), 1),
-		"no voter":     bytes.ReplaceAll(good, []byte(`"state":"voter"`), []byte(`"state":"leaving"`)),
-		"no life":      bytes.ReplaceAll(good, []byte(life("n1", 1)), []byte("0")),
-		"two of one":   bytes.Replace(good, []byte(`"id":"r4"`), []byte(`"id":"r3"`), 1),
-		"stray":        bytes.Replace(good, []byte(life("n2", 1)+`","state":"leaving"`), []byte(life("n2", 1)+`","state":"preparing"`), 1),
-		"node twice":   bytes.Replace(good, []byte(`"name":"n2"`), []byte(`"name":"n1"`), 1),
-		"too late":     bytes.Replace(good, []byte(`"changed":1,`), []byte(`"changed":99,`), 1),
-		"too early":    bytes.Replace(good, fmt.Appendf(nil, `"view":{"epoch":%d`, a.Load().Epoch), []byte(`"view":{"epoch":0`), 1),
-		"lost slot":    bytes.Replace(good, []byte(`"slot_table":[0,`), []byte(`"slot_table":[9,`), 1),
+		"no view":      spoil(good, string(good[5:rows-4]), `{"index":1,"hash":"`+strings.Repeat("00", 32)+`","view":null}`, 1),
+		"not json":     append(headless, 0, 0, 0, 0),
+		"length lies":  append([]byte{1, 0, 0, 0, 9}, good[5:]...),
+		"huge":         append([]byte{1, 0xff, 0xff, 0xff, 0xff}, good[5:]...),
+		"spaced":       spoil(good, `"index":`, `"index": `, 1),
+		"nobody":       spoil(good, `"principals":[`, `"principals":[null,`, 1),
+		"order":        spoil(good, `"number":3`, `"number":2`, 1),
+		"no group":     spoil(good, `"directory":{"generation":1`, `"directory":{"generation":0`, 1),
+		"no voter":     spoil(good, `"state":"voter"`, `"state":"leaving"`, -1),
+		"no life":      spoil(good, life("n1", 1), "0", -1),
+		"two of one":   spoil(good, `"id":"r4"`, `"id":"r3"`, 1),
+		"stray":        spoil(good, life("n2", 1)+`","state":"leaving"`, life("n2", 1)+`","state":"preparing"`, 1),
+		"node twice":   spoil(good, `"name":"n2"`, `"name":"n1"`, 1),
+		"too late":     spoil(good, `"changed":1,`, `"changed":99,`, 1),
+		"too early":    spoil(good, fmt.Sprintf(`"view":{"epoch":%d`, a.Load().Epoch), `"view":{"epoch":0`, 1),
+		"lost slot":    spoil(good, `"slot_table":[0,`, `"slot_table":[9,`, 1),
+		"no ledger":    good[:rows-4],
+		"rows missing": good[:len(good)-rowBytes],
+		"row twice":    append(append(bytes.Clone(good[:rows-1]), 4), append(bytes.Clone(good[rows:]), good[rows:rows+rowBytes]...)...),
+		"more rows":    append(append(bytes.Clone(good[:rows-4]), 0, 16, 0, 1), good[rows:]...),
+		"no field":     change1(good, rows+17, 9),
+		"no shard":     change1(good, rows+19, 9),
+		"no index":     append(append(bytes.Clone(good[:rows+24]), make([]byte, 8)...), good[rows+32:]...),
+		"no life yet":  change1(good, rows+23, 2), // a later generation
 	}
 	for name, data := range tests {
 		if bytes.Equal(data, good) {
@@ -483,10 +516,17 @@ func TestRestoreRefusesAndChangesNothing(t *testing.T) {
 		}
 		m := New()
 		before := m.Load()
-		if err := m.Restore(bytes.NewReader(data)); err == nil || m.Load() != before {
+		if err := m.Restore(bytes.NewReader(data)); err == nil || m.Load() != before || m.ErasureCount() != 0 {
 			t.Errorf("%s: got %v, changed: %v", name, err, m.Load() != before)
 		}
 	}
+}
+
+// change1 returns data with one byte changed.
+func change1(data []byte, at int, to byte) []byte {
+	data = bytes.Clone(data)
+	data[at] = to
+	return data
 }
 
 func TestLookUpsDoNotAllocate(t *testing.T) {

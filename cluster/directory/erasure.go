@@ -19,7 +19,7 @@ const maxAt = 1 << 48
 // passed over, so a command may come twice, in whole or in part. It publishes
 // no view and counts in no epoch.
 type RecordErasures struct {
-	Entries []Erasure `json:"entries"` // 1 to MaxRecorded
+	Entries []Erasure // 1 to MaxRecorded
 }
 
 // Erasure says what was removed for good, and up to where in the history of
@@ -33,7 +33,11 @@ type Erasure struct {
 	At         int64  // shard time, unix milliseconds
 }
 
-// erasureJSON is an erasure as a command spells it.
+// recordJSON is a RecordErasures as a command spells it.
+type recordJSON struct {
+	Entries []erasureJSON `json:"entries"`
+}
+
 type erasureJSON struct {
 	Subject    ID                      `json:"subject"` // hex
 	Fields     []cloakroom.FieldNumber `json:"fields,omitempty"`
@@ -43,18 +47,25 @@ type erasureJSON struct {
 	At         int64                   `json:"at"`
 }
 
-// MarshalJSON writes the subject in hex.
-func (e Erasure) MarshalJSON() ([]byte, error) {
-	return json.Marshal(erasureJSON{ID(e.Subject), e.Fields, e.Shard, e.Generation, e.Index, e.At})
+// MarshalJSON writes the subjects in hex.
+func (c RecordErasures) MarshalJSON() ([]byte, error) {
+	wire := recordJSON{make([]erasureJSON, len(c.Entries))}
+	for i, e := range c.Entries {
+		wire.Entries[i] = erasureJSON{ID(e.Subject), e.Fields, e.Shard, e.Generation, e.Index, e.At}
+	}
+	return json.Marshal(wire)
 }
 
 // UnmarshalJSON reads what MarshalJSON wrote.
-func (e *Erasure) UnmarshalJSON(text []byte) error {
-	var wire erasureJSON
+func (c *RecordErasures) UnmarshalJSON(text []byte) error {
+	var wire recordJSON
 	if err := json.Unmarshal(text, &wire); err != nil {
 		return err
 	}
-	*e = Erasure{cloakroom.Token(wire.Subject), wire.Fields, wire.Shard, wire.Generation, wire.Index, wire.At}
+	c.Entries = make([]Erasure, len(wire.Entries))
+	for i, e := range wire.Entries {
+		c.Entries[i] = Erasure{cloakroom.Token(e.Subject), e.Fields, e.Shard, e.Generation, e.Index, e.At}
+	}
 	return nil
 }
 

@@ -194,10 +194,14 @@ func (l *ledger) grow() {
 }
 
 // spread turns a key into a place. Tokens are outputs of a cipher under a key
-// that no caller has: they are spread already, but a subject's fields share one.
+// that no caller has, so nobody can make them meet; the fields of one subject
+// share theirs.
 func spread(key [keyBytes]byte) uint32 {
-	h := binary.LittleEndian.Uint64(key[:]) ^ binary.LittleEndian.Uint64(key[16:])*0x9e3779b97f4a7c15
-	return uint32(h ^ h>>32)
+	const odd = 0x9e3779b97f4a7c15
+	h := binary.LittleEndian.Uint64(key[:])
+	h = h*odd ^ binary.LittleEndian.Uint64(key[8:])
+	h = (h^h>>32)*odd ^ binary.LittleEndian.Uint64(key[16:])
+	return uint32((h ^ h>>32) * odd >> 32)
 }
 
 func (l *ledger) len() int {

@@ -113,7 +113,7 @@ func (w *Walk) Draw(v *directory.View) []byte {
 	}
 	g := directory.GroupID(w.Choose(len(v.Shards) + 2)) // one more than there are
 	var cmd *directory.Command
-	switch w.Choose(8) {
+	switch w.Choose(9) {
 	case 0:
 		cmd = w.Join(v, fmt.Sprintf("n%d", 1+w.Choose(5)))
 	case 1:
@@ -125,6 +125,8 @@ func (w *Walk) Draw(v *directory.View) []byte {
 		cmd = Set(g, w.anyID(v, g), states[w.Choose(len(states))])
 	case 6:
 		cmd = Drop(w.leaving(v, g))
+	case 7:
+		cmd = w.Erasures(v)
 	default:
 		cmd = &directory.Command{NextSealing: &directory.NextSealing{}}
 	}
@@ -133,6 +135,23 @@ func (w *Walk) Draw(v *directory.View) []byte {
 		panic("directorytest: " + err.Error())
 	}
 	return data
+}
+
+// Erasures returns a command that records a few erasures, of few subjects so
+// that they meet, each of fields that v declares or of the whole subject.
+func (w *Walk) Erasures(v *directory.View) *directory.Command {
+	cmd := &directory.RecordErasures{Entries: make([]directory.Erasure, 1+w.Choose(4))}
+	for i := range cmd.Entries {
+		e := &cmd.Entries[i]
+		*e = directory.Erasure{Subject: cloakroom.Token{byte(1 + w.Choose(6))}, Shard: cloakroom.ShardID(w.Choose(len(v.Shards))),
+			Generation: 1, Index: uint64(1 + w.Choose(30)), At: int64(w.Choose(1000))}
+		for _, f := range v.Schema.Fields {
+			if w.Choose(2) == 0 {
+				e.Fields = append(e.Fields, f.Number)
+			}
+		}
+	}
+	return &directory.Command{RecordErasures: cmd}
 }
 
 // confused returns a command of somebody who mixes things up.
