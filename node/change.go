@@ -24,7 +24,7 @@ func (n *Node) readBase(ctx context.Context, w *write) error {
 	case expired(base.record.Expiry, base.time):
 		return cloakroom.ErrNotFound
 	}
-	w.base = base.record
+	w.base, w.baseTime = base.record, base.time
 	w.behind(0, base)
 	return nil
 }
@@ -46,28 +46,35 @@ func (n *Node) subjectRecord(ctx context.Context, r *rules, waits []cloakroom.In
 	return s, records.Time, err
 }
 
+// erased is what became of an erasure in its shard.
+type erased struct {
+	command.Result
+	subject cloakroom.Token // whose mark stays
+	at      cloakroom.Index
+}
+
 // proposeErase removes every field ever declared, retired ones included. The
 // shard removes the subject's handles and aliases with it, whichever of its
 // pseudonyms id is.
-func (n *Node) proposeErase(ctx context.Context, req *api.Request, c *caller, id cloakroom.Pseudonym) (command.Result, cloakroom.Index, error) {
+func (n *Node) proposeErase(ctx context.Context, req *api.Request, c *caller, id cloakroom.Pseudonym) (erased, error) {
 	base, err := n.find(ctx, c.rules, nil, id)
 	if err != nil {
-		return command.Result{}, cloakroom.Index{}, err
+		return erased{}, err
 	}
 	if !base.mayKnow(c) {
-		return command.Result{}, cloakroom.Index{}, cloakroom.ErrNotFound
+		return erased{}, cloakroom.ErrNotFound
 	}
 	for try := 1; ; try++ {
 		rules := n.rulesNow()
-		result, at, err := n.eraseOnce(ctx, req, c, rules, id, base)
+		done, err := n.eraseOnce(ctx, req, c, rules, id, base)
 		if !errors.Is(err, cloakroom.ErrStaleSchema) || try == writeRetries {
-			return result, at, err
+			return done, err
 		}
 		n.awaitSchema(ctx, rules)
 	}
 }
 
-func (n *Node) eraseOnce(ctx context.Context, req *api.Request, c *caller, rules *rules, id cloakroom.Pseudonym, base found) (command.Result, cloakroom.Index, error) {
+func (n *Node) eraseOnce(ctx context.Context, req *api.Request, c *caller, rules *rules, id cloakroom.Pseudonym, base found) (erased, error) {
 	w := &write{req: req, caller: c, rules: rules, items: []api.Deposit{{ID: id, HasID: true}}, drafts: make([]draft, 1)}
 	w.behind(0, base)
 	err := n.identify(w)
@@ -76,7 +83,7 @@ func (n *Node) eraseOnce(ctx context.Context, req *api.Request, c *caller, rules
 		err = n.listAll(w.rules, d, command.Erase)
 	}
 	if err != nil {
-		return command.Result{}, cloakroom.Index{}, err
+		return erased{}, err
 	}
 	if req.HasIfMatch {
 		d.command.Flags |= command.HasExpected
@@ -84,9 +91,9 @@ func (n *Node) eraseOnce(ctx context.Context, req *api.Request, c *caller, rules
 	}
 	results, at, err := n.cluster.Propose(ctx, d.shard, []command.Command{d.command})
 	if err != nil {
-		return command.Result{}, at, err
+		return erased{}, err
 	}
-	return results[0], at, results[0].Err(command.Erase)
+	return erased{results[0], d.command.Subject, at}, results[0].Err(command.Erase)
 }
 
 // listAll makes d the command of that kind that removes every field ever

@@ -97,3 +97,38 @@ func TestANodeWithASlowClockKeepsWhatItTakes(t *testing.T) {
 		}
 	}
 }
+
+// A time to live that is over already, or longer than may be, is a fault like
+// any other, and nothing changes for it.
+func TestTTLsThatCannotBe(t *testing.T) {
+	nodes := openMany(t, 3, nil)
+	kept := nodes[0].deposit(ada)
+	before := nodes[0].call("GET", "/v1/subjects/"+kept.ID, "").want(t, 200, "").body
+	tests := []struct {
+		name, method, path, body string
+	}{
+		{"ttl over the retention, of a field", "POST", "/v1/subjects", `{"fields":{"display_name":"` + secretMark + `"},"ttl":{"display_name":"87601h"}}`},
+		{"ttl over the retention, in a PATCH", "PATCH", "/v1/subjects/" + kept.ID, `{"fields":{"display_name":"` + secretMark + `"},"ttl":"87601h"}`},
+		{"ttl over the retention, in a PUT", "PUT", "/v1/subjects/" + kept.ID, `{"fields":{"display_name":"` + secretMark + `"},"ttl":"87600h1s"}`},
+		{"ttl over the retention, in a batch", "POST", "/v1/subjects/batch", `{"subjects":[{"fields":{"display_name":"` + secretMark + `"},"ttl":"87601h"}]}`},
+		{"ttl over a century", "POST", "/v1/subjects", `{"fields":{"display_name":"` + secretMark + `"},"ttl":"9999999999h"}`},
+		{"ttl in the past", "POST", "/v1/subjects", `{"fields":{"display_name":"` + secretMark + `"},"ttl":"-1h"}`},
+		{"ttl of nothing", "POST", "/v1/subjects", `{"fields":{"display_name":"` + secretMark + `"},"ttl":"0s"}`},
+		{"ttl in the past, of a field", "PATCH", "/v1/subjects/" + kept.ID, `{"fields":{"display_name":"` + secretMark + `"},"ttl":{"display_name":"-1s"}}`},
+		{"ttl in the past, in a PUT", "PUT", "/v1/subjects/" + kept.ID, `{"fields":{"display_name":"` + secretMark + `"},"ttl":"0h"}`},
+		{"ttl in the past, in a batch", "POST", "/v1/subjects/batch", `{"subjects":[{"fields":{"display_name":"x"}},{"fields":{"display_name":"` + secretMark + `"},"ttl":"-5m"}]}`},
+		{"ttl for a field without a value", "POST", "/v1/subjects", `{"fields":{"display_name":"x"},"ttl":{"` + secretMark + `":"1h"}}`},
+		{"ttl for a field that is erased", "PATCH", "/v1/subjects/" + kept.ID, `{"fields":{"email":null},"ttl":{"email":"1h"}}`},
+	}
+	for i, test := range tests {
+		got := nodes[i%3].call(test.method, test.path, test.body).want(t, 422, "schema")
+		if strings.Contains(got.body, secretMark) || !strings.Contains(got.body, "ttl") {
+			t.Errorf("%s: the answer echoes what was sent, or does not say what is wrong", test.name)
+		}
+	}
+	for i, h := range nodes {
+		if got := h.call("GET", "/v1/subjects/"+kept.ID, "", "Cloakroom-Consistency", "linearizable").want(t, 200, "").body; got != before || h.node.Subjects() != 1 {
+			t.Errorf("node %d: something changed", i+1)
+		}
+	}
+}

@@ -81,3 +81,15 @@ func (n *Node) SealIndex(at ...cloakroom.Index) string { return string(n.sealInd
 func (n *Node) OpenIndex(text string) ([]cloakroom.Index, error) {
 	return n.openIndex(nil, []byte(text))
 }
+
+// Leads reports whether this node leads a shard.
+func (n *Node) Leads(shard cloakroom.ShardID) bool { return n.cluster.Leads(shard) }
+
+// ShardOf returns the shard of a pseudonym.
+func (n *Node) ShardOf(id string) cloakroom.ShardID {
+	p, err := cloakroom.ParsePseudonym([]byte(id))
+	if err != nil {
+		panic(err)
+	}
+	return n.rulesNow().view.ShardOf(n.records.Slot(p))
+}

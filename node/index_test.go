@@ -200,7 +200,9 @@ func TestTheConsistencyHeader(t *testing.T) {
 			}
 		}
 	}
-	if got := nodes[0].node.Subjects(); got != 1 {
-		t.Errorf("%d subjects, want the one of before", got)
+	for i, h := range nodes {
+		if got := h.node.Subjects(); got != 1 {
+			t.Errorf("node %d: %d subjects, want the one of before", i+1, got)
+		}
 	}
 }

@@ -13,8 +13,9 @@ import (
 // This file is the one way through the house. Every read and every write takes
 // the gates below, in this order; the files beside it say how each gate works.
 //
-//	reads:  authorize → route → audit → open → reply
-//	writes: authorize → seal → audit → propose → audit
+//	reads:    authorize → route → audit → open → reply
+//	writes:   authorize → seal → audit → propose → audit
+//	erasures: authorize → audit → propose → ledger and barrier → audit
 //
 // Rights are decided on the request alone, before anything is looked up. An
 // audit entry is written before a value is opened or a command proposed, so
@@ -99,11 +100,10 @@ func (n *Node) Erase(ctx context.Context, req *api.Request, id cloakroom.Pseudon
 	if err := n.intent(ctx, entry); err != nil {
 		return nil, err
 	}
-	result, at, err := n.proposeErase(ctx, req, c, id)
+	result, err := n.eraseForGood(ctx, req, c, id)
 	if err := n.outcome(ctx, entry, err); err != nil {
 		return nil, err
 	}
-	n.answerIndex(req, []cloakroom.Index{at})
 	return n.receipt(id, result), nil
 }
 

@@ -25,6 +25,8 @@ type write struct {
 	base   command.SubjectRecord // PATCH: what the change builds on
 	waits  []cloakroom.Index     // PATCH: the writes that it must build on
 
+	baseTime uint64 // PATCH: of the shard when base was read, unix milliseconds
+
 	items   []api.Deposit
 	results []api.Deposited
 	batch   bool // a fault names its item
@@ -89,6 +91,9 @@ func (n *Node) write(ctx context.Context, w *write) error {
 	if err != nil && w.batch && w.begun() {
 		w.refuseRest(err)
 		err = nil
+	}
+	if err == nil && w.action == policy.Update {
+		err = n.confirmRemovals(ctx, w)
 	}
 	entry.Found = countDone(w.results)
 	entry.Missing = len(w.items) - entry.Found
@@ -297,7 +302,7 @@ func (n *Node) proposeGroup(ctx context.Context, w *write, group []int) (cloakro
 			stale = w.results[at].Err
 		}
 	}
-	if len(w.items) == 1 {
+	if !w.batch {
 		return end, w.results[0].Err
 	}
 	return end, stale
