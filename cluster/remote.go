@@ -175,7 +175,7 @@ func (r *reading) merge(a *ask) (more bool) {
 	// Whoever filled a request or a reply may have left whole parts out.
 	full := a.left == 0 || len(a.reply.Buf) > wire.MaxReadBytes-command.MaxRecordBytes
 	more = more || answered > 0 && full
-	r.dst.Time = max(r.dst.Time, a.reply.Time)
+	r.dst.Time, r.dst.Schema = max(r.dst.Time, a.reply.Time), max(r.dst.Schema, a.reply.Schema)
 	return more
 }
 
@@ -261,7 +261,7 @@ func (c *Cluster) serveRead(ctx context.Context, body []byte) ([]byte, error) {
 		s.answer(&s.reply.Parts[at], &s.parts[i], r.shards[i])
 	}
 	c.reads.put(r)
-	s.reply.Time, s.reply.Buf = s.records.Time, s.records.Buf
+	s.reply.Time, s.reply.Schema, s.reply.Buf = s.records.Time, s.records.Schema, s.records.Buf
 	s.reply.Limit()
 	return s.reply.Append(nil), nil
 }

@@ -39,7 +39,8 @@ const (
 	Bind Kind = 7
 	// Slice is reserved: parts of a budget.
 	Slice Kind = 8
-	// Level is reserved: switches on a newer feature level.
+	// Level tells the shard the schema epoch, so that whoever works by an older
+	// one learns of it. Its Value is reserved for a feature level: 0.
 	Level Kind = 9
 	// Time moves the shard's clock forward to Value, in unix milliseconds.
 	Time Kind = 10

@@ -12,6 +12,9 @@ type Records struct {
 	// Time is the latest shard time of the reads, in unix milliseconds.
 	// Records whose expiry lies at or before it are hidden.
 	Time uint64
+	// Schema is the highest schema epoch that the shards read have heard of.
+	// Whoever works by an older one may have been told fields that have retired.
+	Schema uint32
 }
 
 // Span is where a record stands in [Records.Buf], in bytes. Len 0: there is no
@@ -20,7 +23,7 @@ type Span struct{ Off, Len uint32 }
 
 // Reset forgets all records and keeps the memory.
 func (r *Records) Reset() {
-	r.Buf, r.Spans, r.Time = r.Buf[:0], r.Spans[:0], 0
+	r.Buf, r.Spans, r.Time, r.Schema = r.Buf[:0], r.Spans[:0], 0, 0
 }
 
 // Extend appends n empty spans and returns them.

@@ -81,6 +81,12 @@ func (m *Machine) applyCommand(c *command.Command) (command.Result, error) {
 	case command.Time:
 		m.time = max(m.time, c.Value)
 		return command.Result{Code: command.Done}, nil
+	case command.Level:
+		if c.Value != 0 {
+			return command.Result{Code: command.Unsupported}, nil
+		}
+		m.schema = max(m.schema, c.SchemaEpoch)
+		return command.Result{Code: command.Done}, nil
 	case command.Put, command.Merge, command.Erase, command.Expire, command.Bind:
 	default:
 		return command.Result{Code: command.Unsupported}, nil

@@ -208,10 +208,29 @@ func TestMergeKeepsDomainAndExpiry(t *testing.T) {
 
 func TestReservedKindsAreUnsupported(t *testing.T) {
 	f := newFixture(t)
-	for _, kind := range []command.Kind{command.Touch, command.Reseal, command.Slice, command.Level} {
+	for _, kind := range []command.Kind{command.Touch, command.Reseal, command.Slice} {
 		wantCode(t, f.do(command.Command{Kind: kind, Subject: ada, SchemaEpoch: 99}), command.Unsupported)
 	}
+	wantCode(t, f.do(command.Command{Kind: command.Level, Value: 1, SchemaEpoch: 99}), command.Unsupported)
 	wantCode(t, f.do(put(one)), command.Created) // their schema epoch did not count
+}
+
+// A shard that was told of a schema refuses writes of an older one, and says so
+// to whoever reads.
+func TestAShardIsToldTheSchema(t *testing.T) {
+	f := newFixture(t)
+	c := put(one)
+	c.SchemaEpoch = 4
+	wantCode(t, f.do(c), command.Created)
+	for _, epoch := range []uint32{5, 3} {
+		wantCode(t, f.do(command.Command{Kind: command.Level, SchemaEpoch: epoch}), command.Done)
+		var got command.Records
+		f.Read([]cloakroom.Token{ada}, &got)
+		if got.Schema != 5 {
+			t.Errorf("told %d: the shard knows epoch %d, want 5", epoch, got.Schema)
+		}
+	}
+	wantCode(t, f.do(c), command.StaleSchema)
 }
 
 // A token is a subject's or a field's for good; a command that confuses them

@@ -50,7 +50,10 @@ func (m *model) command(c *command.Command) command.Result {
 			m.time = c.Value
 		}
 		return command.Result{Code: command.Done}
-	case command.Touch, command.Reseal, command.Bind, command.Slice, command.Level:
+	case command.Level:
+		m.schema = max(m.schema, c.SchemaEpoch)
+		return command.Result{Code: command.Done}
+	case command.Touch, command.Reseal, command.Bind, command.Slice:
 		return command.Result{Code: command.Unsupported}
 	}
 	if c.SchemaEpoch < m.schema {

@@ -45,6 +45,7 @@ func ReadShares(shares []Share, dst *command.Records, limit int) (answered int) 
 	for i := range shares {
 		shares[i].Machine.mu.RLock()
 		dst.Time = max(dst.Time, shares[i].Machine.time)
+		dst.Schema = max(dst.Schema, shares[i].Machine.schema)
 	}
 	r := stages{limit: limit}
 	if limit <= 0 {

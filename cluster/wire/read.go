@@ -107,8 +107,9 @@ func (m *ReadRequest) Decode(b []byte) error {
 //	offset  size  content
 //	0       1     format, 1
 //	1       8     shard time, unix milliseconds
-//	9       4     number of parts, at most MaxGroups
-//	13      …     parts: 1 code, then
+//	9       4     schema epoch
+//	13      4     number of parts, at most MaxGroups
+//	17      …     parts: 1 code, then
 //	              ok: 4 number of tokens answered, 4 × length of each record,
 //	                  0: there is none, at most command.MaxRecordBytes
 //	              otherwise: 2+… ID of the replica that leads, empty if unknown
@@ -118,9 +119,10 @@ func (m *ReadRequest) Decode(b []byte) error {
 // would be more than [MaxReadBytes] together ([ReadReply.Limit]): the asker
 // asks again for the rest.
 type ReadReply struct {
-	Time  uint64 // the latest shard time of the parts
-	Parts []ReadAnswer
-	Buf   []byte // where the spans of all parts point to
+	Time   uint64 // the latest shard time of the parts
+	Schema uint32 // the highest schema epoch that their shards have heard of
+	Parts  []ReadAnswer
+	Buf    []byte // where the spans of all parts point to
 
 	spans []command.Span // decoded, of all parts
 }
@@ -159,6 +161,7 @@ func (m *ReadReply) Append(dst []byte) []byte {
 	dst = slices.Grow(dst, m.size())
 	dst = append(dst, format)
 	dst = binary.BigEndian.AppendUint64(dst, m.Time)
+	dst = binary.BigEndian.AppendUint32(dst, m.Schema)
 	dst = binary.BigEndian.AppendUint32(dst, uint32(len(m.Parts)))
 	for i := range m.Parts {
 		p := &m.Parts[i]
@@ -184,7 +187,7 @@ func (m *ReadReply) Append(dst []byte) []byte {
 
 // size is about how many bytes Append appends: hints come on top.
 func (m *ReadReply) size() int {
-	n := 13
+	n := 17
 	for i := range m.Parts {
 		p := &m.Parts[i]
 		n += 5 + 4*len(p.Spans)
@@ -199,7 +202,7 @@ func (m *ReadReply) size() int {
 // records of all parts in order; the spans are good until the next Decode.
 func (m *ReadReply) Decode(b []byte) error {
 	r := open(b)
-	m.Time = r.uint64()
+	m.Time, m.Schema = r.uint64(), r.uint32()
 	parts := r.count(MaxGroups, 1)
 	m.Parts, m.spans = slices.Grow(m.Parts[:0], parts)[:parts], slices.Grow(m.spans[:0], min(len(r.rest)/4, MaxReadTokens))
 	total := uint64(0)

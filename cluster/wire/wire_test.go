@@ -131,7 +131,7 @@ func samples() []message {
 			{Group: 1, Generation: 1, Index: 99, Tokens: []cloakroom.Token{token(1), token(2)}},
 			{Group: 9, Generation: 3, Term: 12, Replica: []byte("r9")}}},
 		&ReadRequest{},
-		&ReadReply{Time: 1_800_000_000_123, Buf: []byte("..one.two"), Parts: []ReadAnswer{
+		&ReadReply{Time: 1_800_000_000_123, Schema: 7, Buf: []byte("..one.two"), Parts: []ReadAnswer{
 			{Code: OK, Spans: []command.Span{{Off: 6, Len: 3}, {}}}, {Code: NotLeader, Hint: "r1"}, {Code: OK},
 			{Code: OK, Spans: []command.Span{{Off: 2, Len: 3}}}}},
 		&ReadReply{Parts: []ReadAnswer{{Code: Starting, Hint: "r2"}, {Code: OK, Spans: []command.Span{{}}}}},
@@ -266,8 +266,8 @@ func TestDecodeRefuses(t *testing.T) {
 		"a term of nobody":      {&ReadRequest{}, (&ReadRequest{Parts: []ReadPart{{Term: 1}}}).Append(nil)},
 		"too many tokens":       {&ReadRequest{}, (&ReadRequest{Parts: []ReadPart{{Tokens: make([]cloakroom.Token, MaxReadTokens)}, {Group: 1, Tokens: make([]cloakroom.Token, 1)}}}).Append(nil)},
 		"too many spans":        {&ReadReply{}, (&ReadReply{Parts: []ReadAnswer{{Code: OK, Spans: make([]command.Span, MaxReadTokens+1)}}}).Append(nil)},
-		"a record too long":     {&ReadReply{}, append(patch(tooLong, 18, record...), make([]byte, command.MaxRecordBytes)...)},
-		"records cut short":     {&ReadReply{}, patch(&ReadReply{Buf: []byte("xy"), Parts: []ReadAnswer{{Code: OK, Spans: []command.Span{{Len: 2}}}}}, 18, 0, 0, 0, 3)},
+		"a record too long":     {&ReadReply{}, append(patch(tooLong, 22, record...), make([]byte, command.MaxRecordBytes)...)},
+		"records cut short":     {&ReadReply{}, patch(&ReadReply{Buf: []byte("xy"), Parts: []ReadAnswer{{Code: OK, Spans: []command.Span{{Len: 2}}}}}, 22, 0, 0, 0, 3)},
 		"negative free":         {&ConfirmReply{}, (&ConfirmReply{Free: -1}).Append(nil)},
 		"negative limit":        {&ConfirmReply{}, (&ConfirmReply{Limit: -1}).Append(nil)},
 		"answer 2":              {&ConfirmReply{}, patch(&ConfirmReply{Yes: []bool{true}}, 29, 2)},
