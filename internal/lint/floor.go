@@ -35,6 +35,7 @@ var plan = map[string][]string{
 	"cluster":           {"", "cluster/*", "snapshot"},
 	"node/policy":       {""},
 	"node/audit":        {""},
+	"node/events":       {""},
 	"node/record":       {"", "securemem", "securemem/keyring"},
 	"node/api":          {"", "securemem"},
 	"node":              {"", "cluster", "cluster/cert", "cluster/command", "cluster/directory", "node/*", "securemem", "securemem/keyring", "snapshot"},
