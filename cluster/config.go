@@ -58,6 +58,12 @@ type Config struct {
 	// length of what it is given; default: it is sealed twice and counted.
 	SnapshotSize func(payload int64) int64
 
+	// Changes returns the changes of a shard behind an entry, whole entries and
+	// about limit at most, up to which entry they reach, whether changes before
+	// that are missing (then it returns none), and whether there are more. nil:
+	// other nodes are told of none.
+	Changes func(shard cloakroom.ShardID, after uint64, limit int) (changes []LoggedChange, reach uint64, gap, more bool)
+
 	// MapLog and UnmapLog hand out off-heap memory for logs.
 	MapLog   func(n int) ([]byte, error)
 	UnmapLog func(mem []byte)

@@ -31,6 +31,8 @@ func (c *Cluster) handle(ctx context.Context, from peer.Peer, method uint8, body
 		return c.serveConfirm(body)
 	case wire.Progress:
 		return c.serveProgress(body)
+	case wire.Changes:
+		return c.serveChanges(body)
 	case wire.Ping:
 		return (&wire.PingReply{Node: c.cfg.Node, Life: c.life}).Append(nil), nil
 	default:

@@ -23,6 +23,7 @@ const (
 	SchemaWrite Action = "schema-write" // declare fields
 	Status      Action = "status"       // see how the node is
 	Metrics     Action = "metrics"      // scrape the metrics
+	Events      Action = "events"       // be told which subjects change
 	Access      Action = "access"       // make and revoke principals
 	Operate     Action = "operate"      // snapshots, nodes, seal
 )
@@ -30,7 +31,7 @@ const (
 // Actions lists every action there is.
 func Actions() []Action {
 	return []Action{Deposit, Update, Resolve, Read, Erase, SchemaRead, SchemaWrite,
-		Status, Metrics, Access, Operate}
+		Status, Metrics, Events, Access, Operate}
 }
 
 // Form is how much of a value a grant shows at most.

@@ -29,12 +29,14 @@ type Change struct {
 type ChangeKind uint8
 
 const (
-	// Changed: values were put, merged or bound; also when the subject is new.
+	// Changed: values were put, merged or bound, and there were others before.
 	Changed ChangeKind = 1
 	// Erased: the subject was erased for good.
 	Erased ChangeKind = 2
 	// Expired: the subject was wiped after its expiry; readers hid it since.
 	Expired ChangeKind = 3
+	// Created: the pseudonym is new, nobody can have been told its values.
+	Created ChangeKind = 4
 )
 
 // keptChanges is how much memory for changes is kept from one entry to the
@@ -56,6 +58,9 @@ func (m *Machine) note(c *command.Command, b *before, d *decision) {
 			m.changes = append(m.changes, change) // it had expired there
 		}
 		change.Domain, change.Kind = d.after.Domain, Changed
+		if !b.there {
+			change.Kind = Created
+		}
 	}
 	m.changes = append(m.changes, change)
 	for i := range b.subject.Links.Len() {
@@ -68,7 +73,7 @@ func (m *Machine) note(c *command.Command, b *before, d *decision) {
 	}
 	for i := range c.Links {
 		if l := &c.Links[i]; l.Kind == command.Alias {
-			m.changes = append(m.changes, Change{Subject: l.Token, Domain: l.Domain, Kind: change.Kind})
+			m.changes = append(m.changes, Change{Subject: l.Token, Domain: l.Domain, Kind: Created})
 		}
 	}
 }

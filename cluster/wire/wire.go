@@ -37,16 +37,18 @@ const (
 	Progress Method = 6
 	// Ping asks who lives there.
 	Ping Method = 7
+	// Changes asks which subjects changed, of many groups at once.
+	Changes Method = 11
 )
 
 var methodNames = [...]string{
 	Join: "join", Propose: "propose", Change: "change", Read: "read",
-	Confirm: "confirm", Progress: "progress", Ping: "ping",
+	Confirm: "confirm", Progress: "progress", Ping: "ping", Changes: "changes",
 }
 
 // String returns the method's name, for logs and metrics.
 func (m Method) String() string {
-	if m < Join || m > Ping {
+	if m < Join || m > Changes {
 		return "unknown"
 	}
 	return methodNames[m]

@@ -84,6 +84,8 @@ var kinds = []func() message{
 	func() message { return &ProgressReply{} },
 	func() message { return &PingRequest{} },
 	func() message { return &PingReply{} },
+	func() message { return &ChangesRequest{} },
+	func() message { return &ChangesReply{} },
 }
 
 func token(first byte) (t cloakroom.Token) {
@@ -144,6 +146,12 @@ func samples() []message {
 		&ProgressReply{Code: OK, Term: 1, Last: 2, Commit: 3, Applied: 4},
 		&PingRequest{},
 		&PingReply{Node: "n1", Life: "00"},
+		&ChangesRequest{Parts: []ChangesPart{{Group: 1, Generation: 2, After: 99}, {Group: 3}}},
+		&ChangesReply{Parts: []ChangesAnswer{
+			{Code: OK, Complete: true, Reach: 9, Changes: []SubjectChange{{Index: 7, Token: token(1), Domain: 3, Kind: 2}, {Index: 7, Token: token(2), Kind: 1}}},
+			{Code: OK, More: true, Reach: 1, Changes: []SubjectChange{{Index: 1, Token: token(3), Kind: 3}}},
+			{Code: OK, Gap: true, Reach: 1 << 40}, {Code: Unavailable}}},
+		&ChangesReply{},
 	}
 }
 
@@ -295,6 +303,7 @@ func TestLimitsAreTaken(t *testing.T) {
 		&ReadReply{Buf: make([]byte, command.MaxRecordBytes), Parts: []ReadAnswer{{Code: OK, Spans: []command.Span{{Len: command.MaxRecordBytes}}}}},
 		&ProposeRequest{Count: MaxItems, Items: items(MaxItems)},
 		&PingReply{Node: strings.Repeat("n", MaxStringBytes)},
+		&ChangesReply{Parts: []ChangesAnswer{{Code: OK, Changes: make([]SubjectChange, MaxChanges)}}},
 	} {
 		if err := empty(m).Decode(m.Append(nil)); err != nil {
 			t.Errorf("%T: %v", m, err)
