@@ -26,6 +26,7 @@ func (n *Node) Shut() error {
 func (n *Node) Close() error {
 	faults := []error{n.Shut()}
 	n.sweeper.close()
+	n.poller.close()
 	if n.cluster != nil {
 		faults = append(faults, n.cluster.Close())
 	}
@@ -42,6 +43,7 @@ func (n *Node) Kill() error {
 		<-n.served
 	}
 	n.sweeper.close()
+	n.poller.close()
 	var faults []error
 	if n.cluster != nil {
 		faults = append(faults, n.cluster.Kill())

@@ -1,8 +1,6 @@
 package node
 
 import (
-	"crypto/subtle"
-	"encoding/base64"
 	"encoding/binary"
 	"slices"
 
@@ -15,26 +13,13 @@ import (
 // shards, of how much is written, or of who wrote, and can make none that was
 // not given out; any node of the cluster opens it.
 //
-// Format 1, as the header carries it (base64url without padding):
-//
-//	offset  size  content
-//	0       16    tag: HMAC-SHA-256 under the request key, context "index/tag",
-//	              of the plaintext, cut off
-//	16      n     plaintext XOR keystream; block i of the keystream is the
-//	              HMAC, context "index/stream", of the tag and i (4 bytes)
-//
-// Plaintext: format (1 byte), then shard, generation and index of each entry
-// (uvarints), shards strictly ascending. The tag stands for the nonce, as in
-// SIV (RFC 5297): equal positions have equal texts, and nothing has to be
-// drawn. It is not sealed under a data key, because a made-up header could
-// name any sealing number, and deriving one costs a garbage collection.
+// Plaintext of format 1, sealed as opaque.go says: format (1 byte), then shard,
+// generation and index of each entry (uvarints), shards strictly ascending.
 
-const (
-	indexFormat    = 1
-	indexTagBytes  = 16
-	contextIndex   = "index/tag"
-	contextIndexes = "index/stream"
-)
+const indexFormat = 1
+
+// opaqueIndex seals them.
+var opaqueIndex = opaque{"index/tag", "index/stream"}
 
 // errIndex is the one answer to an index that this cluster did not give out.
 var errIndex = api.Malformed("header Cloakroom-Index is not one that this cluster gave out")
@@ -50,12 +35,8 @@ func (n *Node) answerIndex(req *api.Request, at []cloakroom.Index) {
 
 // sealIndex appends the sealed form of at, in ascending order of shards.
 func (n *Node) sealIndex(dst []byte, at []cloakroom.Index) []byte {
-	text := writeIndex(make([]byte, indexTagBytes, indexTagBytes+1+len(at)*8), at)
-	var tag [32]byte
-	n.keys.RequestMAC(&tag, contextIndex, text[indexTagBytes:])
-	copy(text, tag[:indexTagBytes])
-	n.crossIndex(text[:indexTagBytes], text[indexTagBytes:])
-	return base64.RawURLEncoding.AppendEncode(dst, text)
+	text := writeIndex(make([]byte, opaqueTagBytes, opaqueTagBytes+1+len(at)*8), at)
+	return n.sealOpaque(dst, opaqueIndex, text)
 }
 
 // openIndex appends what was sealed to dst, nothing if there is no header. It
@@ -65,15 +46,8 @@ func (n *Node) openIndex(dst []cloakroom.Index, header []byte) ([]cloakroom.Inde
 	if len(header) == 0 {
 		return dst, nil
 	}
-	text, err := base64.RawURLEncoding.Strict().AppendDecode(nil, header)
-	if err != nil || len(text) <= indexTagBytes {
-		return dst, errIndex
-	}
-	tag, body := text[:indexTagBytes], text[indexTagBytes:]
-	n.crossIndex(tag, body)
-	var want [32]byte
-	n.keys.RequestMAC(&want, contextIndex, body)
-	if subtle.ConstantTimeCompare(want[:indexTagBytes], tag) != 1 {
+	body := n.openOpaque(opaqueIndex, header)
+	if body == nil {
 		return dst, errIndex
 	}
 	return readIndex(dst, body)
@@ -114,17 +88,6 @@ func readIndex(dst []cloakroom.Index, body []byte) ([]cloakroom.Index, error) {
 			Shard: cloakroom.ShardID(entry[0]), Generation: uint32(entry[1]), Index: entry[2]})
 	}
 	return dst, nil
-}
-
-// crossIndex encrypts or decrypts body in place.
-func (n *Node) crossIndex(tag, body []byte) {
-	var block [32]byte
-	var number [4]byte
-	for i := uint32(0); len(body) > 0; i++ {
-		binary.BigEndian.PutUint32(number[:], i)
-		n.keys.RequestMAC(&block, contextIndexes, tag, number[:])
-		body = body[subtle.XORBytes(body, body, block[:]):]
-	}
 }
 
 // indexOf returns the entry of a shard, the zero index if there is none.

@@ -17,6 +17,7 @@ import (
 	"cloakroom/cluster/directory"
 	"cloakroom/node/api"
 	"cloakroom/node/audit"
+	"cloakroom/node/events"
 	"cloakroom/node/record"
 	"cloakroom/securemem"
 	"cloakroom/securemem/keyring"
@@ -38,8 +39,10 @@ type Node struct {
 	keys    *keyring.Keyring
 	records *record.Room
 	audit   *audit.Log
+	feed    *events.Feed
 	cluster *cluster.Cluster
 	sweeper *sweeper
+	poller  *poller
 	server  *api.Server
 
 	credentials *credentials
@@ -133,12 +136,17 @@ const sealingWait = 5 * time.Second
 // keys numbers.
 func (n *Node) openCluster(ctx context.Context, id directory.ID) (err error) {
 	arena := n.memory.Arena()
+	if n.feed, err = n.newFeed(); err != nil {
+		return err
+	}
 	cfg := cluster.Config{
 		Node: n.cfg.Name, ClusterID: id, Shards: n.cfg.Shards,
 		Clock: wallClock{n.now}, Uptime: n.cfg.Uptime, Rand: n.random, Logger: n.cfg.Logger,
 		Machine: func(shard cloakroom.ShardID) (cluster.Machine, error) {
-			return cluster.StateMachine(cluster.StateConfig{Slab: arena.NewSlab(fmt.Sprintf("shard %d", shard))})
+			return cluster.StateMachine(cluster.StateConfig{
+				Slab: arena.NewSlab(fmt.Sprintf("shard %d", shard)), Watch: &watcher{feed: n.feed, shard: shard}})
 		},
+		Changes:   n.changes,
 		SealBatch: n.records.SealBatch, OpenBatch: n.records.OpenBatch,
 		SealSnapshot: n.sealSnapshot, OpenSnapshot: n.openSnapshot, SnapshotSize: snapshot.Size,
 		MapLog:    func(size int) ([]byte, error) { return n.memory.MapPlain("log", size) },
@@ -220,6 +228,7 @@ func (n *Node) finish(context.Context, directory.ID) error {
 	n.requests = newRequestMetrics()
 	n.registry = n.newRegistry()
 	n.sweeper = n.startSweeper()
+	n.poller = n.startPoller()
 	if !n.cfg.KeepDumpable {
 		for _, check := range n.memory.Harden() {
 			if !check.OK && n.cfg.Memory.Lock == securemem.LockRequired {

@@ -34,17 +34,19 @@ type exchange struct {
 
 	subjectReply SubjectReply
 	resolveReply ResolveReply
+	eventReply   EventReply
 
-	bodyDone bool // the request body was read to its end
-	last     bool // the connection ends with this answer
-	shed     bool // refused before anything was looked at
-	sent     bool
-	payload  payload
-	length   [1]string
-	tag      [1]string
-	allow    []string // of a resource that knows other methods
-	plain    []byte   // an answer without values, headroom in front
-	sink     [4 << 10]byte
+	bodyDone  bool // the request body was read to its end
+	last      bool // the connection ends with this answer
+	shed      bool // refused before anything was looked at
+	sent      bool
+	streaming bool // a stream, not a request under way
+	payload   payload
+	length    [1]string
+	tag       [1]string
+	allow     []string // of a resource that knows other methods
+	plain     []byte   // an answer without values, headroom in front
+	sink      [4 << 10]byte
 }
 
 func newExchange(s *Server) *exchange {
@@ -173,13 +175,19 @@ func (x *exchange) end() {
 	}
 	x.subjectReply.Release()
 	x.resolveReply.Release()
+	x.eventReply.Release()
 	if x.last {
 		c.retire()
 	}
-	x.observe()
+	under := &s.inFlight
+	if x.streaming {
+		under = &s.streams.open
+	} else {
+		x.observe()
+	}
 	x.reset()
 	s.exchanges.Put(x)
-	s.inFlight.Add(-1)
+	under.Add(-1)
 	c.serving = false
 }
 
@@ -210,7 +218,7 @@ func (x *exchange) reset() {
 	x.body, x.spare = nil, nil
 	x.id, x.allow = "", nil
 	x.payload.buf = nil
-	x.bodyDone, x.last, x.shed, x.sent = false, false, false, false
+	x.bodyDone, x.last, x.shed, x.sent, x.streaming = false, false, false, false, false
 }
 
 // getSpare returns guarded memory for strings that hold escapes.

@@ -16,6 +16,7 @@ import (
 	"net/http"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -56,6 +57,10 @@ type fakeService struct {
 	fast     bool          // remember nothing
 	panicNow bool
 	created  bool
+
+	cursor string                                        // of the last stream
+	says   chan func(context.Context, *EventReply) error // what streams say
+	closed atomic.Int64                                  // streams
 }
 
 type fakeCaller struct{}
@@ -117,6 +122,38 @@ func cloneDeposit(d *Deposit) Deposit {
 	}
 	return c
 }
+
+func (f *fakeService) Events(_ context.Context, req *Request, cursor []byte) (EventStream, error) {
+	f.mu.Lock()
+	f.cursor = string(cursor)
+	f.mu.Unlock()
+	return &fakeStream{service: f}, f.called(req)
+}
+
+// fakeStream says what the test sends, or a hello and then the end.
+type fakeStream struct {
+	service *fakeService
+	begun   bool
+}
+
+func (s *fakeStream) Next(ctx context.Context, reply *EventReply) error {
+	if !s.begun {
+		s.begun = true
+		reply.Hello(3 * time.Second)
+		return nil
+	}
+	if s.service.says == nil {
+		return io.EOF
+	}
+	select {
+	case say := <-s.service.says:
+		return say(ctx, reply)
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+func (s *fakeStream) Close() { s.service.closed.Add(1) }
 
 func (f *fakeService) Deposit(ctx context.Context, req *Request, d *Deposit) (Deposited, error) {
 	f.left = left(ctx)

@@ -10,6 +10,9 @@ const (
 	// MaxIndexBytes bounds the Cloakroom-Index header: 64 shards, all numbers at their
 	// longest.
 	MaxIndexBytes = 1536
+	// MaxCursorBytes bounds the cursor of a stream of events, as long as 64
+	// shards can make it.
+	MaxCursorBytes = 1536
 	// MaxTokenBytes bounds a bearer token.
 	MaxTokenBytes = 512
 	// MaxResolveBytes bounds the body of a resolve: 1000 ids and 64 names,
@@ -50,6 +53,10 @@ type Limits struct {
 	Read    time.Duration // for the service to answer a read, 5 s
 	Write   time.Duration // for writing an answer, 10 s
 	Idle    time.Duration // between two requests, 2 min
+
+	Streams     int           // of events, open at once, 1024; more are answered 503
+	StreamsEach int           // of these, of one principal, 64; more are answered 429
+	Stream      time.Duration // until a stream ends, to be resumed, 1 h
 }
 
 func (l *Limits) fill() {
@@ -74,14 +81,17 @@ func (l *Limits) fill() {
 	setTime(&l.Read, 5*time.Second)
 	setTime(&l.Write, 10*time.Second)
 	setTime(&l.Idle, 2*time.Minute)
+	setInt(&l.Streams, 1024)
+	setInt(&l.StreamsEach, 64)
+	setTime(&l.Stream, time.Hour)
 }
 
 func (l *Limits) check() error {
 	var faults []error
-	if l.Connections < 1 || l.Requests < 1 {
-		faults = append(faults, errors.New("limits: connections and requests must be positive"))
+	if l.Connections < 1 || l.Requests < 1 || l.Streams < 1 || l.StreamsEach < 1 {
+		faults = append(faults, errors.New("limits: connections, requests and streams must be positive"))
 	}
-	for _, d := range []time.Duration{l.Header, l.Body, l.Stall, l.Request, l.Read, l.Write, l.Idle} {
+	for _, d := range []time.Duration{l.Header, l.Body, l.Stall, l.Request, l.Read, l.Write, l.Idle, l.Stream} {
 		if d < time.Millisecond {
 			faults = append(faults, errors.New("limits: every time must be at least 1 ms"))
 			break

@@ -34,6 +34,7 @@ func loadAPI(t *testing.T) (*openapi3.T, routers.Router) {
 		_, err := slowUUID(text)
 		return err
 	}))
+	openapi3filter.RegisterBodyDecoder("text/event-stream", openapi3filter.RegisteredBodyDecoder("text/plain"))
 	if err := doc.Validate(context.Background()); err != nil {
 		t.Fatal(err)
 	}
@@ -111,6 +112,8 @@ func goodCalls() []goodCall {
 		{"DELETE", sub, "", nil, 200},
 		{"POST", "/v1/resolve", `{"ids":["` + testID + `","` + testID + `"],"fields":["name"],"form":"masked","purpose":"support"}`, nil, 200},
 		{"POST", "/v1/resolve", manyIDs(1000), []string{"Cloakroom-Purpose: support"}, 200},
+		{"GET", "/v1/events", "", []string{"Last-Event-ID: abc"}, 200},
+		{"GET", "/v1/events?cursor=abc", "", nil, 200},
 		{"GET", "/v1/schema", "", nil, 200},
 		{"PUT", "/v1/schema", `{"fields":[]}`, nil, 200},
 		{"GET", "/v1/keys", "", nil, 200},

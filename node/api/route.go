@@ -43,6 +43,7 @@ var (
 		delete: &call{name: "erase", serve: (*exchange).erase, write: true},
 		allow:  []string{"DELETE, GET, PATCH, PUT"},
 	}
+	eventsResource = reader(&call{name: "events", serve: (*exchange).events, query: true})
 	schemaResource = resource{
 		get:   &call{name: "schema-read", serve: (*exchange).schema},
 		put:   &call{name: "schema-write", serve: (*exchange).setSchema, body: MaxSchemaBody, write: true},
@@ -82,6 +83,8 @@ func (x *exchange) findResource(path string) *resource {
 		return &subjectsResource
 	case "/v1/subjects/batch":
 		return &batchResource
+	case "/v1/events":
+		return &eventsResource
 	case "/v1/schema":
 		return &schemaResource
 	case "/v1/keys":

@@ -27,6 +27,10 @@ type Server struct {
 	observe func(call string, status int, took time.Duration)
 	fixed   func(method, path string) []byte
 
+	streams streams
+	ending  context.Context // over when streams have to end
+	end     context.CancelFunc
+
 	listener  net.Listener
 	http      *http.Server
 	exchanges sync.Pool // of *exchange, which hold no plaintext
@@ -48,6 +52,8 @@ type Stats struct {
 	Requests    uint64 // begun
 	Shed        uint64 // requests refused because too many were being served
 	Refused     uint64 // connections refused because too many were open
+	Streams     int    // of events, being served
+	Dropped     uint64 // streams ended because the caller did not read
 }
 
 // New builds a front door; [Server.Serve] opens it.
@@ -68,6 +74,8 @@ func New(cfg Config) (*Server, error) {
 		listener: cfg.Listener,
 		conns:    make(map[*conn]struct{}),
 	}
+	s.streams.limit, s.streams.each, s.streams.named = cfg.Limits.Streams, cfg.Limits.StreamsEach, make(map[string]int)
+	s.ending, s.end = context.WithCancel(context.Background())
 	s.exchanges.New = func() any { return newExchange(s) }
 	s.http = s.newHTTP()
 	return s, nil
@@ -102,10 +110,11 @@ func (s *Server) Serve() error {
 	return fmt.Errorf("serve: %w", err)
 }
 
-// Close stops accepting, lets the requests under way end, and closes what is
-// left when ctx ends; it then returns ctx's error.
+// Close stops accepting, ends the streams, lets the requests under way end, and
+// closes what is left when ctx ends; it then returns ctx's error.
 func (s *Server) Close(ctx context.Context) error {
 	s.closing.Store(true)
+	s.end()
 	s.closeFresh()
 	err := s.http.Shutdown(ctx)
 	s.listener.Close() //nolint:errcheck // closed by Shutdown unless Serve never ran
@@ -121,6 +130,7 @@ func (s *Server) Close(ctx context.Context) error {
 // may still run; [Server.Quiesce] waits for them.
 func (s *Server) Cut() {
 	s.closing.Store(true)
+	s.end()
 	s.http.Close()     //nolint:errcheck // connections are on their own
 	s.listener.Close() //nolint:errcheck // closed already unless Serve never ran
 }
@@ -131,7 +141,7 @@ func (s *Server) Cut() {
 func (s *Server) Quiesce(ctx context.Context) error {
 	ticker := time.NewTicker(time.Millisecond)
 	defer ticker.Stop()
-	for s.inFlight.Load() > 0 {
+	for s.inFlight.Load() > 0 || s.streams.open.Load() > 0 {
 		select {
 		case <-ticker.C:
 		case <-ctx.Done():
@@ -168,6 +178,8 @@ func (s *Server) Stats() Stats {
 		Requests:    s.requests.Load(),
 		Shed:        s.shed.Load(),
 		Refused:     s.refused.Load(),
+		Streams:     int(s.streams.open.Load()),
+		Dropped:     s.streams.dropped.Load(),
 	}
 }
 

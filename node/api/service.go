@@ -57,6 +57,10 @@ type Service interface {
 	// Erase removes the subject for good and returns the receipt, as JSON.
 	Erase(ctx context.Context, req *Request, id cloakroom.Pseudonym) (receipt []byte, err error)
 
+	// Events opens a stream of changes that goes on behind cursor, or with the
+	// present when it is empty. ctx is for the opening alone.
+	Events(ctx context.Context, req *Request, cursor []byte) (EventStream, error)
+
 	// Schema and SetSchema return the schema as JSON; body is raw JSON whose
 	// syntax has been checked (strict, no duplicates).
 	Schema(ctx context.Context, req *Request) ([]byte, error)

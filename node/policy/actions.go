@@ -14,14 +14,15 @@ const (
 	SchemaWrite                   // declare fields
 	Status                        // see how the node is
 	Metrics                       // scrape the metrics
+	Events                        // be told which subjects change
 
-	lastAction = Metrics
+	lastAction = Events
 )
 
 var actionNames = [...]string{
 	Deposit: "deposit", Update: "update", Resolve: "resolve", Read: "read",
 	Erase: "erase", SchemaRead: "schema-read", SchemaWrite: "schema-write",
-	Status: "status", Metrics: "metrics",
+	Status: "status", Metrics: "metrics", Events: "events",
 }
 
 // String returns the name of the action, "none" for what is no action.

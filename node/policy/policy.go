@@ -51,6 +51,7 @@ type Decision struct {
 //
 // Erasures, updates and reads name no domain: whoever looks the subject up
 // compares the domain found with g.Domains and treats any other as missing.
+// Events name none either: of a change in any other domain nothing is told.
 func Decide(g *Grant, r *Request, now int64) (Decision, error) {
 	if g.Expires != 0 && now >= g.Expires {
 		return Decision{}, cloakroom.ErrDenied
@@ -65,7 +66,7 @@ func Decide(g *Grant, r *Request, now int64) (Decision, error) {
 		return decideWrite(g, r)
 	case Erase:
 		return Decision{}, decidePurpose(g, r)
-	default: // the schema and the node: no subject, so no field, form or purpose
+	default: // the schema, the node, events: no value, so no field, form or purpose
 		return Decision{}, nil
 	}
 }
