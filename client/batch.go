@@ -52,7 +52,14 @@ func (c *Client) DepositBatchJSON(ctx context.Context, idempotencyKey string, bo
 	if err != nil {
 		return err
 	}
-	if err := batchResults(answer.body, n, each); err != nil {
+	index := answer.header.Get("Cloakroom-Index")
+	hand := func(i int, d Deposited) {
+		if d.Err == nil {
+			d.Index = index // of all shards that the batch went to
+		}
+		each(i, d)
+	}
+	if err := batchResults(answer.body, n, hand); err != nil {
 		return fmt.Errorf("%s: %w", verb, err)
 	}
 	return nil

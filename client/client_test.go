@@ -316,3 +316,61 @@ func TestConfigFaults(t *testing.T) {
 		}
 	}
 }
+
+// What is said about times, keys and indexes reaches the server as the API has
+// it: one time for all fields, or one for each.
+func TestTimesKeysAndIndexesOnTheWire(t *testing.T) {
+	s, c, _ := start(t)
+	ctx := t.Context()
+	fields := client.Fields{"display_name": client.Text(name), "email": client.Text("ada@example.org")}
+	each := map[string]time.Duration{"email": time.Hour}
+	made, err := c.Deposit(ctx, client.Subject{Fields: fields, FieldTTL: each})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := c.Put(ctx, client.Subject{ID: made.ID, Fields: fields, TTL: 2 * time.Hour, FieldTTL: each, IdempotencyKey: "k1"}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := c.Change(ctx, made.ID, client.Change{Fields: fields, TTL: 3 * time.Hour, IdempotencyKey: "k2", After: made.Index}); err != nil {
+		t.Fatal(err)
+	}
+	batch, err := c.DepositBatch(ctx, []client.Subject{{Fields: fields, FieldTTL: each}})
+	if err != nil || batch[0].Index == "" {
+		t.Fatalf("batch: %+v, %v", batch, err)
+	}
+	for i, want := range []struct{ ttl, key, index string }{
+		{`"ttl":{"email":"1h0m0s"}`, "", ""},
+		{`"ttl":{"display_name":"2h0m0s","email":"1h0m0s"}`, "k1", ""},
+		{`"ttl":"3h0m0s"`, "k2", made.Index},
+		{`"ttl":{"email":"1h0m0s"}`, "", ""},
+	} {
+		r := s.Requests()[i]
+		if !strings.Contains(string(r.Body), want.ttl) || want.key != "" && r.Key != want.key || r.Header.Get("Cloakroom-Index") != want.index {
+			t.Errorf("request %d: key %q, index %q, and %s in it: %v", i, r.Key, r.Header.Get("Cloakroom-Index"), want.ttl, strings.Contains(string(r.Body), want.ttl))
+		}
+	}
+}
+
+// A patch that may be sent twice is, after a 504: with a key and a version.
+func TestAPatchWithKeyAndVersionIsRetried(t *testing.T) {
+	for _, test := range []struct {
+		key, version string
+		requests     int
+	}{{"k", "0011223344556677", 2}, {"k", "", 1}, {"", "0011223344556677", 1}} {
+		s, c, _ := start(t)
+		tries := 0
+		s.Hook(func(w http.ResponseWriter, r *http.Request) bool {
+			tries++
+			if tries == 1 {
+				clienttest.Problem(w, 504, "outcome-unknown")
+				return true
+			}
+			return false
+		})
+		_, err := c.Change(t.Context(), cloakroom.Pseudonym{6: 0x40, 8: 0x80, 15: 1}, client.Change{
+			Fields: client.Fields{"email": client.Null()}, IdempotencyKey: test.key, Version: test.version})
+		if err == nil || tries != test.requests {
+			t.Errorf("key %q, version %q: %d requests, want %d (%v)", test.key, test.version, tries, test.requests, err)
+		}
+	}
+}

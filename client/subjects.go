@@ -17,13 +17,33 @@ type Subject struct {
 	ID cloakroom.Pseudonym
 	// Domain is the pseudonymisation domain; "" is the default one.
 	Domain string
-	// TTL is how long the subject is kept; 0: as long as the schema allows.
+	// TTL is how long the values are kept; 0: as long as the schema allows.
 	TTL time.Duration
+	// FieldTTL is the same for single fields, by name, and goes before TTL.
+	FieldTTL map[string]time.Duration
 	// Fields are the values, by field name.
 	Fields Fields
-	// IdempotencyKey makes a repeated [Client.Deposit] do nothing more; ""
-	// draws a random one. Other calls ignore it.
+	// IdempotencyKey makes a repeated [Client.Deposit] or [Client.Put] do
+	// nothing more, unless somebody else has put the subject meanwhile. For
+	// Deposit "" draws a random one. A batch ignores it.
 	IdempotencyKey string
+}
+
+// Change is what [Client.Change] does to a subject that is there.
+type Change struct {
+	// Fields are the new values; [Null] erases one for good. Others stay.
+	Fields Fields
+	// TTL and FieldTTL are as in [Subject]; no field outlives its subject.
+	TTL      time.Duration
+	FieldTTL map[string]time.Duration
+	// Version, if not "", must be the subject's present one.
+	Version string
+	// IdempotencyKey makes a repetition do nothing more. With a Version as well
+	// the call is sent again after [cloakroom.ErrOutcomeUnknown]: if somebody
+	// else has written meanwhile, the version no longer holds.
+	IdempotencyKey string
+	// After is the Index of a write that must be there before.
+	After string
 }
 
 // Deposited is what a write returned.
@@ -69,7 +89,7 @@ type wireSubject struct {
 	ID     string `json:"id,omitempty"`
 	Domain string `json:"domain,omitempty"`
 	Fields Fields `json:"fields"`
-	TTL    string `json:"ttl,omitempty"`
+	TTL    any    `json:"ttl,omitempty"` // text, or one for each field
 }
 
 func (s *Subject) wire() wireSubject {
@@ -77,13 +97,32 @@ func (s *Subject) wire() wireSubject {
 	if s.ID != (cloakroom.Pseudonym{}) {
 		w.ID = s.ID.String()
 	}
-	if s.TTL != 0 {
-		w.TTL = s.TTL.String()
-	}
+	w.TTL = wireTTL(s.TTL, s.FieldTTL, s.Fields)
 	if w.Fields == nil {
 		w.Fields = Fields{}
 	}
 	return w
+}
+
+// wireTTL returns the member ttl, nil for none. The API takes one time for all
+// fields or one for each that is named.
+func wireTTL(ttl time.Duration, each map[string]time.Duration, fields Fields) any {
+	switch {
+	case len(each) == 0 && ttl == 0:
+		return nil
+	case len(each) == 0:
+		return ttl.String()
+	}
+	texts := make(map[string]string, len(fields))
+	for name, d := range each {
+		texts[name] = d.String()
+	}
+	for name := range fields {
+		if _, named := each[name]; !named && ttl != 0 {
+			texts[name] = ttl.String()
+		}
+	}
+	return texts
 }
 
 // encode makes a request body. Its error says nothing about the content: that
@@ -137,27 +176,37 @@ func (c *Client) Put(ctx context.Context, s Subject) (Deposited, error) {
 	if err != nil {
 		return Deposited{}, fmt.Errorf("%s: %w", verb, err)
 	}
-	return c.write(ctx, &call{verb: verb, method: http.MethodPut, path: subjectPath(s.ID), body: body})
+	return c.write(ctx, &call{
+		verb: verb, method: http.MethodPut, path: subjectPath(s.ID), body: body,
+		header: [][2]string{{"Idempotency-Key", s.IdempotencyKey}},
+	})
 }
 
 // Patch changes the named fields of a subject and leaves the others; [Null]
-// removes one. version, if not "", must be the subject's present one, or the
+// erases one. version, if not "", must be the subject's present one, or the
 // error matches [cloakroom.ErrVersion].
 func (c *Client) Patch(ctx context.Context, id cloakroom.Pseudonym, version string, fields Fields) (Deposited, error) {
+	return c.Change(ctx, id, Change{Fields: fields, Version: version})
+}
+
+// Change is Patch with all there is to say.
+func (c *Client) Change(ctx context.Context, id cloakroom.Pseudonym, change Change) (Deposited, error) {
 	const verb = "patch subject"
 	body, err := encode(struct {
 		Fields Fields `json:"fields"`
-	}{fields})
+		TTL    any    `json:"ttl,omitempty"`
+	}{change.Fields, wireTTL(change.TTL, change.FieldTTL, change.Fields)})
 	if err != nil {
 		return Deposited{}, fmt.Errorf("%s: %w", verb, err)
 	}
 	match := ""
-	if version != "" {
-		match = `"` + version + `"`
+	if change.Version != "" {
+		match = `"` + change.Version + `"`
 	}
 	return c.write(ctx, &call{
 		verb: verb, method: http.MethodPatch, path: subjectPath(id), body: body,
-		header: [][2]string{{"If-Match", match}},
+		repeat: change.IdempotencyKey != "" && change.Version != "",
+		header: [][2]string{{"If-Match", match}, {"Idempotency-Key", change.IdempotencyKey}, {"Cloakroom-Index", change.After}},
 	})
 }
 
@@ -227,8 +276,9 @@ func fieldsQuery(names []string) (string, error) {
 	return "fields=" + strings.Join(names, ","), nil
 }
 
-// Erase removes a subject for good and returns the receipt, a JSON document.
-// Erasing an erased subject returns the same receipt again.
+// Erase removes a subject for good and returns the receipt, a JSON document:
+// from then on no node serves anything of it. Erasing an erased subject returns
+// the same receipt again.
 func (c *Client) Erase(ctx context.Context, id cloakroom.Pseudonym) (receipt json.RawMessage, err error) {
 	answer, err := c.do(ctx, &call{
 		verb: "erase subject", method: http.MethodDelete, path: subjectPath(id), repeat: true,

@@ -13,7 +13,7 @@ import (
 type deposit struct {
 	ID     string                     `json:"id"`
 	Domain string                     `json:"domain"`
-	TTL    string                     `json:"ttl"`
+	TTL    json.RawMessage            `json:"ttl"`
 	Fields map[string]json.RawMessage `json:"fields"`
 }
 

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -58,8 +59,9 @@ func runScripts(t *testing.T, folder string, setup func(env *testscript.Env, tok
 			return setup(env, token)
 		},
 		Cmds: map[string]func(ts *testscript.TestScript, neg bool, args []string){
-			"setid": setID,
-			"exits": exits,
+			"setid":    setID,
+			"setindex": setIndex,
+			"exits":    exits,
 		},
 	})
 }
@@ -93,6 +95,13 @@ func setID(ts *testscript.TestScript, _ bool, args []string) {
 		}
 	}
 	ts.Fatalf("no pseudonym found")
+}
+
+// setIndex puts the index of what deposit --json printed last into $INDEX.
+func setIndex(ts *testscript.TestScript, _ bool, _ []string) {
+	var done struct{ Index string }
+	ts.Check(json.Unmarshal([]byte(ts.ReadFile("stdout")), &done))
+	ts.Setenv("INDEX", done.Index)
 }
 
 // startDev runs dev on a free port until stop, and waits for its ready line.

@@ -17,6 +17,7 @@ import (
 func (a *app) deposit() *cobra.Command {
 	var s client.Subject
 	var id string
+	var each map[string]string
 	c := &cobra.Command{
 		Use:   "deposit [FILE]",
 		Short: "Deposit one subject and print its pseudonym",
@@ -25,7 +26,9 @@ object, and prints the pseudonym:
 
   echo '{"display_name":"Ada Lovelace"}' | cloakroom deposit
 
-With --id the subject is created or replaced under that pseudonym.`,
+With --id the subject is created or replaced under that pseudonym. With --json
+the answer has an index, which get and resolve take as --after to see this
+deposit on whichever node they ask.`,
 		Args: func(c *cobra.Command, args []string) error {
 			if len(args) > 0 && strings.ContainsAny(args[0], "={") {
 				return fmt.Errorf("values on the command line can be seen by every user of this machine: give them as JSON on standard input")
@@ -40,13 +43,31 @@ With --id the subject is created or replaced under that pseudonym.`,
 				}
 				s.ID = parsed
 			}
+			var err error
+			if s.FieldTTL, err = fieldTTLs(each); err != nil {
+				return err
+			}
 			return a.runDeposit(c, args, s)
 		},
 	}
 	c.Flags().StringVar(&id, "id", "", "pseudonym to create or replace; without it the server draws one")
 	c.Flags().StringVar(&s.Domain, "domain", "", "pseudonymisation domain")
-	c.Flags().DurationVar(&s.TTL, "ttl", 0, "how long the subject is kept, as in 8760h")
+	c.Flags().DurationVar(&s.TTL, "ttl", 0, "how long the values are kept, as in 8760h")
+	c.Flags().StringToStringVar(&each, "field-ttl", nil, "how long single fields are kept, as in email=24h,phone=48h")
 	return a.jsonFlag(c)
+}
+
+// fieldTTLs reads the durations of --field-ttl.
+func fieldTTLs(texts map[string]string) (map[string]time.Duration, error) {
+	ttls := make(map[string]time.Duration, len(texts))
+	for field, text := range texts {
+		ttl, err := time.ParseDuration(text)
+		if err != nil {
+			return nil, usagef("--field-ttl: the time of %q is not a duration such as 24h", field)
+		}
+		ttls[field] = ttl
+	}
+	return ttls, nil
 }
 
 func (a *app) runDeposit(c *cobra.Command, args []string, s client.Subject) error {
@@ -75,7 +96,7 @@ func (a *app) runDeposit(c *cobra.Command, args []string, s client.Subject) erro
 		return err
 	}
 	if a.json {
-		return printJSON(a.out, map[string]any{"id": done.ID.String(), "version": done.Version, "created": done.Created})
+		return printJSON(a.out, map[string]any{"id": done.ID.String(), "version": done.Version, "created": done.Created, "index": done.Index})
 	}
 	_, err = fmt.Fprintln(a.out, done.ID)
 	return err
@@ -85,6 +106,7 @@ func (a *app) runDeposit(c *cobra.Command, args []string, s client.Subject) erro
 func queryFlags(c *cobra.Command, q *client.Query) {
 	c.Flags().StringSliceVar(&q.Fields, "field", nil, "field to read; may be given several times")
 	c.Flags().StringVar(&q.Purpose, "purpose", "", "what the values are for")
+	c.Flags().StringVar(&q.After, "after", "", "index of a deposit that must be seen, as deposit --json prints it")
 	c.Flags().BoolFunc("linearizable", "confirm with a majority that nothing newer exists", func(string) error {
 		q.Level = cloakroom.Linearizable
 		return nil

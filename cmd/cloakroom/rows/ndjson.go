@@ -129,6 +129,8 @@ func (r *ndjson) member(name string, row *Row) error {
 			return nil
 		}
 		return &Fault{Line: row.Line, Reason: reasonMember}
+	case name == "ttl" && value.Kind() == '{': // one for each field named in it
+		row.TTL = value
 	case value.Kind() != '"':
 		return &Fault{row.Line, name, "not a string"}
 	case name == "domain":

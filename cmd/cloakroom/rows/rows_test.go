@@ -136,6 +136,7 @@ func TestNDJSONRows(t *testing.T) {
 		{"key missing", `{"fields":{"email":"Lovelace"}}`, keyed, []string{"line 1, column no: the member is missing or empty, and it must name the row"}},
 		{"key is no name", `{"no":["Lovelace"],"fields":{"email":"a@x"}}`, keyed, []string{"line 1, column no: neither a string nor a number, and it must name the row"}},
 		{"domain and ttl", `{"domain":"web","ttl":"1h","fields":{"email":"a@x"}}`, config(), []string{`1 : 1=a@x"web""1h"`}},
+		{"a ttl for a field", `{"ttl":{"email":"1h"},"fields":{"email":"a@x"}}`, config(), []string{`1 : 1=a@x{"email":"1h"}`}},
 		{"byte order mark, CRLF, empty lines", "\xef\xbb\xbf{\"fields\":{\"email\":\"a@x\"}}\r\n\r\n  \n", config(), []string{`1 : 1=a@x`}},
 		{"null and empty are no values", `{"fields":{"email":null,"display_name":"","address":1}}`, config(), []string{`1 : 2=1`}},
 		{"no values", `{"fields":{}}`, config(), []string{"line 1: no field has a value"}},
