@@ -28,6 +28,24 @@ func TestMemoryOfASubject(t *testing.T) {
 	}
 }
 
+// maxLinkedBytes is what a subject may take that has a handle and an alias
+// beside its name. Each adds a link in the subject record (17), a slot
+// (15 + 1 or 3 + a sealed pseudonym of 69) and an index entry.
+const maxLinkedBytes = 360
+
+func TestMemoryOfALinkedSubject(t *testing.T) {
+	m := newMachine(t)
+	r := seeded(t)
+	for n := 50_000; n <= 150_000; n += 50_000 {
+		fillLinked(t, m, 50_000, r)
+		perSubject := float64(m.Stats().Slab.Mapped) / float64(n)
+		t.Logf("%d subjects: %.1f bytes each", n, perSubject)
+		if perSubject > maxLinkedBytes {
+			t.Errorf("%d subjects: %.1f bytes each, want at most %d", n, perSubject, maxLinkedBytes)
+		}
+	}
+}
+
 func TestReadDoesNotAllocate(t *testing.T) {
 	m := newMachine(t)
 	r := seeded(t)

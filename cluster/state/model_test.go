@@ -7,33 +7,43 @@ import (
 	"encoding/binary"
 	"maps"
 	"slices"
-	"testing"
 
 	"cloakroom"
 	"cloakroom/cluster/command"
-
-	"pgregory.net/rapid"
 )
 
-// model is the shard machine as a plain map, without an index, slots or
-// stages: what the machine must be equal to.
+// model is the shard machine as plain maps, without an index, slots or stages:
+// what the machine must be equal to.
 type model struct {
-	subjects map[cloakroom.Token]command.SubjectRecord
+	subjects map[cloakroom.Token]command.SubjectRecord // without links
 	fields   map[cloakroom.Token]string
+	links    map[cloakroom.Token]modelLink
 	time     uint64
 	schema   uint32
 	applied  uint64
 	hash     [32]byte
+	changes  []Change // of the last entry
+}
+
+// modelLink is what stands under a link's token, and whose it is.
+type modelLink struct {
+	owner cloakroom.Token
+	command.Link
 }
 
 func newModel() *model {
-	return &model{subjects: map[cloakroom.Token]command.SubjectRecord{}, fields: map[cloakroom.Token]string{}}
+	return &model{
+		subjects: map[cloakroom.Token]command.SubjectRecord{},
+		fields:   map[cloakroom.Token]string{},
+		links:    map[cloakroom.Token]modelLink{},
+	}
 }
 
 func (m *model) seconds() uint32 { return uint32(min(m.time/1000, 1<<32-1)) }
 
 // apply carries one entry out and returns the answers.
 func (m *model) apply(index uint64, batch []byte, commands []command.Command) (results []command.Result) {
+	m.changes = nil
 	for i := range commands {
 		results = append(results, m.command(&commands[i]))
 	}
@@ -53,7 +63,7 @@ func (m *model) command(c *command.Command) command.Result {
 	case command.Level:
 		m.schema = max(m.schema, c.SchemaEpoch)
 		return command.Result{Code: command.Done}
-	case command.Touch, command.Reseal, command.Bind, command.Slice:
+	case command.Touch, command.Reseal, command.Slice:
 		return command.Result{Code: command.Unsupported}
 	}
 	if c.SchemaEpoch < m.schema {
@@ -63,36 +73,110 @@ func (m *model) command(c *command.Command) command.Result {
 	if m.clashes(c) {
 		return command.Result{Code: command.Malformed}
 	}
+	if link, ok := m.links[c.Subject]; ok {
+		return command.Result{Code: command.Aliased, Domain: link.Domain}
+	}
 	before, there := m.subjects[c.Subject]
 	code := m.write(c, before, there)
 	after := m.subjects[c.Subject]
 	return command.Result{Code: code, Version: after.Version, Expiry: after.Expiry, Domain: after.Domain}
 }
 
-// clashes: a token is a subject's or a field's, never both.
+// clashes: a token is a subject's, a field's, an alias' or a handle's, never
+// two of them.
 func (m *model) clashes(c *command.Command) bool {
 	_, clash := m.fields[c.Subject]
+	clash = clash || m.links[c.Subject].Kind == command.Handle
 	for _, f := range c.Fields {
 		_, isSubject := m.subjects[f.Token]
-		clash = clash || isSubject
+		_, isLink := m.links[f.Token]
+		clash = clash || isSubject || isLink
 	}
 	return clash
+}
+
+// taken: something stands under the token of a link.
+func (m *model) taken(c *command.Command) bool {
+	for _, l := range c.Links {
+		_, isSubject := m.subjects[l.Token]
+		_, isField := m.fields[l.Token]
+		_, isLink := m.links[l.Token]
+		if isSubject || isField || isLink {
+			return true
+		}
+	}
+	return false
+}
+
+// linksOf returns the tokens of a subject's links in order.
+func (m *model) linksOf(subject cloakroom.Token) (tokens []cloakroom.Token) {
+	for token, link := range m.links {
+		if link.owner == subject {
+			tokens = append(tokens, token)
+		}
+	}
+	slices.SortFunc(tokens, compareTokens)
+	return tokens
 }
 
 // write changes the model, and returns the code, for the kinds that write.
 func (m *model) write(c *command.Command, s command.SubjectRecord, there bool) command.Code {
 	gone := there && !s.Erased && s.Expiry != 0 && s.Expiry <= m.seconds()
+	puts := c.Kind == command.Put || c.Kind == command.Bind
+	if code := m.refuse(c, s, there, gone); code != 0 {
+		return code
+	}
+	if c.Kind == command.Expire {
+		m.note(c, s.Domain, Expired)
+		delete(m.subjects, c.Subject)
+		m.setFields(c, false)
+		m.unlink(c, nil)
+		return command.Done
+	}
+	next := command.SubjectRecord{Version: c.Version, Domain: c.Domain, KeyTag: c.KeyTag, Expiry: c.Expiry}
+	code := command.Created
+	switch {
+	case c.Kind == command.Erase:
+		next.Domain, next.Expiry, next.Erased = s.Domain, m.seconds(), true
+		code = command.Erased
+		m.note(c, s.Domain, Erased)
+	case c.Kind == command.Merge:
+		next.Domain, next.Expiry = s.Domain, cmp.Or(c.Expiry, s.Expiry)
+		code = command.Merged
+	case there && !gone:
+		code = command.Replaced
+	}
+	if puts && gone && s.Domain != c.Domain {
+		m.changes = append(m.changes, Change{c.Subject, s.Domain, Expired})
+	}
+	m.subjects[c.Subject] = next
+	m.setFields(c, c.Kind != command.Erase)
+	if next.Erased {
+		m.unlink(c, &next)
+		return code
+	}
+	m.note(c, next.Domain, Changed)
+	for _, l := range c.Links {
+		m.links[l.Token] = modelLink{c.Subject, l}
+		if l.Kind == command.Alias {
+			m.changes = append(m.changes, Change{l.Token, l.Domain, Changed})
+		}
+	}
+	return code
+}
+
+// refuse returns why a command does nothing, 0 if it does.
+func (m *model) refuse(c *command.Command, s command.SubjectRecord, there, gone bool) command.Code {
 	keyUsed := there && c.KeyTag != command.KeyTag{} && c.KeyTag == s.KeyTag
 	differs := c.Flags&command.HasExpected != 0 && (!there || c.Expected != s.Version)
+	puts := c.Kind == command.Put || c.Kind == command.Bind
 	switch {
 	case c.Kind == command.Expire && (!there || s.Erased):
 		return command.NotFound
 	case c.Kind == command.Expire && (!gone || c.Expiry != s.Expiry):
 		return command.VersionMismatch
 	case c.Kind == command.Expire:
-		delete(m.subjects, c.Subject)
-		m.setFields(c, false)
-		return command.Done
+		return 0
 	case c.Kind == command.Erase && !there:
 		return command.NotFound
 	case c.Kind == command.Erase && s.Erased:
@@ -105,30 +189,20 @@ func (m *model) write(c *command.Command, s command.SubjectRecord, there bool) c
 		return command.Replayed
 	case c.Kind == command.Merge && (!there || gone):
 		return command.NotFound
-	case c.Kind == command.Put && !there && c.Flags&command.ReplaceOnly != 0:
+	case puts && !there && c.Flags&command.ReplaceOnly != 0:
 		return command.NotFound
-	case differs || c.Kind == command.Put && gone && c.Flags&command.HasExpected != 0:
+	case differs || puts && gone && c.Flags&command.HasExpected != 0:
 		return command.VersionMismatch
-	case c.Kind == command.Put && there && c.Flags&command.CreateOnly != 0:
+	case puts && there && c.Flags&command.CreateOnly != 0:
 		return command.Exists
-	case c.Kind == command.Put && there && !gone && c.Domain != s.Domain:
+	case puts && there && !gone && c.Domain != s.Domain:
 		return command.Exists
+	case m.taken(c):
+		return command.Bound
+	case len(m.linksOf(c.Subject))+len(c.Links) > command.MaxLinks:
+		return command.TooManyLinks
 	}
-	next := command.SubjectRecord{Version: c.Version, Domain: c.Domain, KeyTag: c.KeyTag, Expiry: c.Expiry}
-	code := command.Created
-	switch {
-	case c.Kind == command.Erase:
-		next.Domain, next.Expiry, next.Erased = s.Domain, m.seconds(), true
-		code = command.Erased
-	case c.Kind == command.Merge:
-		next.Domain, next.Expiry = s.Domain, cmp.Or(c.Expiry, s.Expiry)
-		code = command.Merged
-	case there && !gone:
-		code = command.Replaced
-	}
-	m.subjects[c.Subject] = next
-	m.setFields(c, c.Kind != command.Erase)
-	return code
+	return 0
 }
 
 func (m *model) setFields(c *command.Command, keep bool) {
@@ -140,25 +214,81 @@ func (m *model) setFields(c *command.Command, keep bool) {
 	}
 }
 
+// unlink removes the links of a subject that is no more; of an erased one the
+// aliases are erased as well.
+func (m *model) unlink(c *command.Command, erased *command.SubjectRecord) {
+	for _, token := range m.linksOf(c.Subject) {
+		link := m.links[token]
+		delete(m.links, token)
+		if erased != nil && link.Kind == command.Alias {
+			m.subjects[token] = command.SubjectRecord{
+				Version: erased.Version, Domain: link.Domain, Expiry: erased.Expiry, Erased: true,
+			}
+		}
+	}
+}
+
+// note records the changes of a subject and of the aliases it has.
+func (m *model) note(c *command.Command, domain cloakroom.Domain, kind ChangeKind) {
+	m.changes = append(m.changes, Change{c.Subject, domain, kind})
+	for _, token := range m.linksOf(c.Subject) {
+		if link := m.links[token]; link.Kind == command.Alias {
+			m.changes = append(m.changes, Change{token, link.Domain, kind})
+		}
+	}
+}
+
+// subject returns the subject record under a token, links and aliases included.
+func (m *model) subject(token cloakroom.Token) (command.SubjectRecord, bool) {
+	if link := m.links[token]; link.Kind == command.Alias {
+		return command.SubjectRecord{Domain: link.Domain, Alias: true, Sealed: link.Record}, true
+	}
+	s, ok := m.subjects[token]
+	for _, link := range m.linksOf(token) {
+		s.Links = append(append(s.Links, byte(m.links[link].Kind)), link[:]...)
+	}
+	return s, ok
+}
+
+// stored returns what the machine keeps under each token.
+func (m *model) stored() (records map[cloakroom.Token][]byte, marks map[cloakroom.Token]mark) {
+	records, marks = map[cloakroom.Token][]byte{}, map[cloakroom.Token]mark{}
+	for token, record := range m.fields {
+		records[token] = []byte(record)
+	}
+	for token, link := range m.links {
+		marks[token] = subject
+		records[token] = append([]byte{0x30}, link.Record...)
+	}
+	for _, tokens := range [][]cloakroom.Token{slices.Collect(maps.Keys(m.subjects)), slices.Collect(maps.Keys(m.links))} {
+		for _, token := range tokens {
+			if s, ok := m.subject(token); ok {
+				marks[token] = subject
+				records[token] = s.Append(nil)
+			}
+		}
+	}
+	return records, marks
+}
+
+// erased counts the erased marks.
+func (m *model) erased() (n int) {
+	for _, s := range m.subjects {
+		if s.Erased {
+			n++
+		}
+	}
+	return n
+}
+
 // stream is what a snapshot of the model looks like.
 func (m *model) stream() []byte {
-	h := header{applied: m.applied, hash: m.hash, time: m.time, schema: m.schema,
-		records: uint64(len(m.subjects) + len(m.fields))}
-	all := map[cloakroom.Token][]byte{}
-	for token, s := range m.subjects {
-		if s.Erased {
-			h.erased++
-		} else {
-			h.living++
-		}
-		all[token] = appendRecord(nil, &token, s.Append(nil), subject)
-	}
-	for token, record := range m.fields {
-		all[token] = appendRecord(nil, &token, []byte(record), 0)
-	}
+	records, marks := m.stored()
+	h := header{applied: m.applied, hash: m.hash, time: m.time, schema: m.schema, records: uint64(len(records)),
+		living: uint64(len(m.subjects) - m.erased()), erased: uint64(m.erased())}
 	out := h.append(nil)
-	for _, token := range slices.SortedFunc(maps.Keys(all), compareTokens) {
-		out = append(out, all[token]...)
+	for _, token := range slices.SortedFunc(maps.Keys(records), compareTokens) {
+		out = appendRecord(out, &token, records[token], marks[token])
 	}
 	sum := sha256.Sum256(out)
 	return append(out, sum[:]...)
@@ -176,197 +306,3 @@ func (m *model) expired(after cloakroom.Token, now uint32) (tokens []cloakroom.T
 }
 
 func compareTokens(a, b cloakroom.Token) int { return bytes.Compare(a[:], b[:]) }
-
-// tokens of the model test: few, so that commands meet.
-func modelToken(n int) cloakroom.Token {
-	sum := sha256.Sum256([]byte{byte(n)})
-	return cloakroom.Token(sum[:16])
-}
-
-// drawCommand draws a command over 5 subjects with 3 fields each; now and then
-// a field's token is used as a subject's.
-func drawCommand(t *rapid.T, now uint32) command.Command {
-	small := rapid.IntRange(0, 2)
-	person := rapid.IntRange(0, 4).Draw(t, "subject")
-	c := command.Command{
-		Kind: rapid.SampledFrom([]command.Kind{
-			command.Put, command.Put, command.Put, command.Merge, command.Merge, command.Erase, command.Expire,
-			command.Time, command.Touch, command.Level,
-		}).Draw(t, "kind"),
-		Flags:       command.Flags(rapid.SampledFrom([]int{0, 0, 0, 1, 2, 3, 32, 34}).Draw(t, "flags")),
-		Domain:      cloakroom.Domain(small.Draw(t, "domain")),
-		SchemaEpoch: uint32(rapid.SampledFrom([]int{2, 2, 2, 2, 2, 2, 0, 1}).Draw(t, "schema")),
-		Subject:     modelToken(person),
-		Version:     cloakroom.Version{byte(small.Draw(t, "version"))},
-		KeyTag:      command.KeyTag{byte(rapid.SampledFrom([]int{0, 0, 1, 2}).Draw(t, "tag"))},
-	}
-	if small.Draw(t, "expires") == 0 {
-		c.Expiry = now + uint32(rapid.IntRange(0, 5).Draw(t, "expiry"))
-	}
-	if c.Kind == command.Time {
-		c.Value = uint64(rapid.IntRange(0, 30_000).Draw(t, "time"))
-	}
-	if c.Flags&command.HasExpected != 0 {
-		c.Expected = cloakroom.Version{byte(small.Draw(t, "expected"))}
-	}
-	if rapid.IntRange(0, 30).Draw(t, "clash") == 0 {
-		person = 100
-	}
-	for f := range 3 {
-		switch rapid.IntRange(0, 3).Draw(t, "field") {
-		case 0:
-		case 1:
-			c.Fields = append(c.Fields, command.Field{Token: modelToken(person + 8*(1+f))})
-		default:
-			record := rapid.SliceOfN(rapid.Byte(), 1, 30).Draw(t, "record")
-			if len(record) == 30 {
-				record = bytes.Repeat(record, 40) // beyond the exact slot classes
-			}
-			c.Fields = append(c.Fields, command.Field{Token: modelToken(person + 8*(1+f)), Record: record})
-		}
-	}
-	if person == 100 {
-		c.Subject = modelToken(8 + rapid.IntRange(0, 7).Draw(t, "field as subject"))
-	}
-	c.SortFields()
-	return c
-}
-
-// TestMachineEqualsModel compares answers, reads, sweeps, snapshots taken at
-// any moment and restored ones with the plain map. rapid prints the seed.
-func TestMachineEqualsModel(t *testing.T) {
-	slab := newSlab(t, 0)
-	rapid.Check(t, func(rt *rapid.T) {
-		m, err := New(Config{Slab: slab})
-		if err != nil {
-			rt.Fatal(err)
-		}
-		run := modelRun{t: rt, machine: m, model: newModel()}
-		defer func() { // also when rapid gives a run up
-			for _, v := range run.views {
-				v.Release()
-			}
-			m.drop(m.index)
-		}()
-		rt.Repeat(map[string]func(*rapid.T){
-			"apply":   run.apply,
-			"view":    run.view,
-			"release": run.release,
-			"restore": run.restore,
-			"":        run.compare,
-		})
-		for len(run.views) > 0 {
-			run.release(rt)
-		}
-		if s := m.Stats(); s.Parked != 0 || s.Views != 0 {
-			rt.Fatalf("after the last view: %d parked slots, %d views, want none", s.Parked, s.Views)
-		}
-	})
-	if n := slab.Stats().Used; n != 0 {
-		t.Errorf("%d bytes left behind, want 0", n)
-	}
-}
-
-// modelRun is one run of the model test.
-type modelRun struct {
-	t       *rapid.T
-	machine *Machine
-	model   *model
-	views   []*View
-	streams [][]byte // what each view must write
-}
-
-func (r *modelRun) apply(t *rapid.T) {
-	commands := make([]command.Command, rapid.IntRange(0, 4).Draw(t, "commands"))
-	for i := range commands {
-		commands[i] = drawCommand(t, r.model.seconds())
-	}
-	batch := command.AppendBatch(nil, commands)
-	index := r.model.applied + uint64(rapid.IntRange(1, 3).Draw(t, "gap"))
-	got, err := r.machine.Apply(index, batch, nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if want := r.model.apply(index, batch, commands); !slices.Equal(got, want) {
-		t.Fatalf("results %v, want %v, of %+v", got, want, commands)
-	}
-}
-
-func (r *modelRun) view(t *rapid.T) {
-	v, err := r.machine.Snapshot()
-	if err != nil {
-		t.Fatal(err)
-	}
-	r.views, r.streams = append(r.views, v), append(r.streams, r.model.stream())
-}
-
-func (r *modelRun) release(t *rapid.T) {
-	if len(r.views) == 0 {
-		return
-	}
-	i := rapid.IntRange(0, len(r.views)-1).Draw(t, "view")
-	var out bytes.Buffer
-	if _, err := r.views[i].WriteTo(&out); err != nil {
-		t.Fatal(err)
-	}
-	if !bytes.Equal(out.Bytes(), r.streams[i]) {
-		t.Fatalf("view %d differs from the model at that time", i)
-	}
-	r.views[i].Release()
-	r.views[i].Release() // does nothing
-	r.views, r.streams = slices.Delete(r.views, i, i+1), slices.Delete(r.streams, i, i+1)
-}
-
-func (r *modelRun) restore(t *rapid.T) {
-	if err := r.machine.Restore(bytes.NewReader(r.model.stream())); err != nil {
-		t.Fatal(err)
-	}
-}
-
-// compare looks at everything a reader can see.
-func (r *modelRun) compare(t *rapid.T) {
-	var tokens []cloakroom.Token
-	for n := range 140 {
-		tokens = append(tokens, modelToken(n))
-	}
-	var got command.Records
-	r.machine.Read(tokens, &got)
-	if got.Time != r.model.time {
-		t.Fatalf("time %d, want %d", got.Time, r.model.time)
-	}
-	for i, token := range tokens {
-		want := r.model.fields[token]
-		s, there := r.model.subjects[token]
-		if there {
-			want = string(s.Append(nil))
-		}
-		if string(got.At(i)) != want {
-			t.Fatalf("record %d = %q, want %q", i, got.At(i), want)
-		}
-		if gotS, ok := r.machine.Subject(token); ok != there || !gotS.Equal(&s) {
-			t.Fatalf("subject %d = %+v, %t, want %+v, %t", i, gotS, ok, s, there)
-		}
-	}
-	r.compareSweep(t)
-	stats := r.machine.Stats()
-	if stats.Hash != r.model.hash || stats.Applied != r.model.applied || stats.Schema != r.model.schema ||
-		stats.Subjects+stats.Erased != len(r.model.subjects) ||
-		stats.Records != len(r.model.subjects)+len(r.model.fields) {
-		t.Fatalf("stats %+v differ from the model", stats)
-	}
-}
-
-func (r *modelRun) compareSweep(t *rapid.T) {
-	now := uint32(rapid.IntRange(0, 40).Draw(t, "sweep at"))
-	start := modelToken(rapid.IntRange(0, 7).Draw(t, "sweep after"))
-	var got []cloakroom.Token
-	for after := start; len(got) <= 8; after = got[len(got)-1] {
-		n := len(got)
-		if got = r.machine.Expired(after, now, 2, got); len(got) == n {
-			break
-		}
-	}
-	if want := r.model.expired(start, now); !slices.Equal(got, want) {
-		t.Fatalf("sweep found %x, want %x", got, want)
-	}
-}

@@ -30,6 +30,9 @@ func sampleStream(t testing.TB) []byte {
 	f.do(p)
 	f.do(command.Command{Kind: command.Erase, SchemaEpoch: 4, Subject: bob, Version: one,
 		Fields: []command.Field{field(cloakroom.Token{3}, "")}})
+	b := bind(two, handle(handleH, "sealed id"), alias(aliasA, 9, "sealed id, too"))
+	b.SchemaEpoch, b.Subject, b.Fields = 4, cloakroom.Token{0xc0}, nil
+	f.do(b)
 	return streamOf(t, f.Machine)
 }
 
@@ -97,6 +100,10 @@ func TestRestoreRefusesEveryFlippedByteAndEveryLength(t *testing.T) {
 func TestRestoreChecksMoreThanTheChecksum(t *testing.T) {
 	record := func(first byte) []byte { return appendRecord(nil, &cloakroom.Token{first}, []byte("x"), 0) }
 	erased := (&command.SubjectRecord{Erased: true}).Append(nil)
+	linked := command.SubjectRecord{Links: append([]byte{byte(command.Handle)}, handleH[:]...)}
+	handleRecord := appendRecord(nil, &handleH, []byte("\x30sealed"), subject)
+	aliasRecord := appendRecord(nil, &handleH, []byte("\x20\x00\x09sealed"), subject)
+	ofAda := appendRecord(nil, &ada, linked.Append(nil), subject)
 	m := newMachine(t)
 	for name, stream := range map[string][]byte{
 		"tokens in wrong order": seal(header{records: 2}, record(2), record(1)),
@@ -106,13 +113,50 @@ func TestRestoreChecksMoreThanTheChecksum(t *testing.T) {
 		"more than all":         seal(header{records: 1, living: 1, erased: 1}, record(1)),
 		"bad subject":           seal(header{records: 1, living: 1}, appendRecord(nil, &ada, []byte("x"), subject)),
 		"empty record":          seal(header{records: 1}, appendRecord(nil, &ada, nil, 0)),
+		"handle of nobody":      seal(header{records: 1}, handleRecord),
+		"alias of nobody":       seal(header{records: 1}, aliasRecord),
+		"link to nothing":       seal(header{records: 1, living: 1}, ofAda),
+		"link of another kind":  seal(header{records: 2, living: 1}, aliasRecord, ofAda),
+		"handle as living":      seal(header{records: 1, living: 1}, handleRecord),
+		"empty handle":          seal(header{records: 2, living: 1}, appendRecord(nil, &handleH, []byte("\x30"), subject), ofAda),
 	} {
 		if err := m.Restore(bytes.NewReader(stream)); !errors.Is(err, ErrStream) {
 			t.Errorf("%s: Restore = %v, want ErrStream", name, err)
 		}
 	}
-	if err := m.Restore(bytes.NewReader(seal(header{records: 2}, record(1), record(2)))); err != nil {
-		t.Errorf("a valid stream: %v", err)
+	for _, stream := range [][]byte{
+		seal(header{records: 2}, record(1), record(2)),
+		seal(header{records: 2, living: 1}, handleRecord, ofAda),
+	} {
+		if err := m.Restore(bytes.NewReader(stream)); err != nil {
+			t.Errorf("a valid stream: %v", err)
+		}
+	}
+}
+
+// Only a forged stream makes two subjects list one handle. It must not stop the
+// replicas that took it, nor take more away than there is.
+func TestLinksThatWereForgedAreLeftAlone(t *testing.T) {
+	links := append([]byte{byte(command.Handle)}, handleH[:]...)
+	links = append(append(links, byte(command.Alias)), aliasA[:]...)
+	both := (&command.SubjectRecord{Links: links}).Append(nil)
+	records := [][]byte{
+		appendRecord(nil, &handleH, []byte("\x30sealed"), subject),
+		appendRecord(nil, &cloakroom.Token{0x42}, []byte("\x30nobody's"), subject),
+		appendRecord(nil, &aliasA, []byte("\x20\x00\x09sealed"), subject),
+		appendRecord(nil, &aliasB, []byte("\x20\x00\x09nobody's"), subject),
+		appendRecord(nil, &ada, both, subject),
+		appendRecord(nil, &bob, both, subject),
+	}
+	f := newFixture(t)
+	if err := f.Restore(bytes.NewReader(seal(header{records: 6, living: 2}, records...))); err != nil {
+		t.Fatal(err)
+	}
+	for _, token := range []cloakroom.Token{ada, bob} {
+		wantCode(t, f.do(command.Command{Kind: command.Erase, Subject: token, Version: one}), command.Erased)
+	}
+	if s := f.Stats(); s.Erased != 3 || s.Linked != 2 || s.Records != 5 {
+		t.Errorf("%+v, want marks of ada, bob and the alias, and what is nobody's", s)
 	}
 }
 
