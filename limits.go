@@ -17,6 +17,10 @@ const (
 	MaxFields = 64
 	// MaxNameBytes bounds the name of a field, purpose, domain or principal.
 	MaxNameBytes = 64
+	// MaxIssuerBytes bounds the name of an issuer, as in the iss of a token.
+	MaxIssuerBytes = 255
+	// MaxSourceBytes bounds the name that an issuer has for a subject.
+	MaxSourceBytes = 1024
 	// MaxIdempotencyKeyBytes bounds the Idempotency-Key header.
 	MaxIdempotencyKeyBytes = 255
 	// MaxEntryBytes bounds one batch of commands before it is sealed, except

@@ -55,6 +55,9 @@ func (n *Node) identify(w *write) error {
 	if !w.batch && w.items[0].HasID {
 		fixed = w.items[0].ID
 	}
+	if w.person != nil {
+		fixed = cloakroom.Pseudonym(w.person.handle) // for the version: one body is two writes to two people
+	}
 	w.key = n.idempotency(w.req, w.caller, w.action, fixed)
 	const perItem = 16 + 8
 	random := make([]byte, perItem*len(w.items))
@@ -78,6 +81,9 @@ func (n *Node) identify(w *write) error {
 		d.answer = d.id
 		if main, alias := w.mains[i]; alias {
 			d.id = main.id
+		}
+		if w.person != nil {
+			d.id, d.answer = w.person.main, w.person.answer()
 		}
 		ids[i] = d.id
 	}

@@ -25,6 +25,12 @@ func (n *Node) openPage(r *read, ids []cloakroom.Pseudonym, reply *api.ResolveRe
 				return err
 			}
 			reply.End()
+		case aliased:
+			reply.Begin(id)
+			if err := n.openFields(r.behind, r.alias.position(i), reply); err != nil {
+				return err
+			}
+			reply.End()
 		}
 	}
 	return nil
@@ -32,15 +38,21 @@ func (n *Node) openPage(r *read, ids []cloakroom.Pseudonym, reply *api.ResolveRe
 
 // openSubject opens the fields of a single read.
 func (n *Node) openSubject(r *read, id cloakroom.Pseudonym, reply *api.SubjectReply) error {
-	if r.states[0] == unreachable {
+	from := r
+	switch r.states[0] {
+	case unreachable:
 		return cloakroom.ErrUnavailable
+	case absent:
+		return cloakroom.ErrNotFound
+	case aliased, bare: // a single read finds something bare only behind an alias
+		from = r.behind
 	}
-	s, there := r.subject(0, r.columns-1)
+	s, there := from.subject(0, from.columns-1)
 	if !there {
 		return cloakroom.ErrNotFound
 	}
 	reply.Begin(id, s.Version)
-	if err := n.openFields(r, 0, reply); err != nil {
+	if err := n.openFields(from, 0, reply); err != nil {
 		return err
 	}
 	reply.End()

@@ -40,6 +40,8 @@ type read struct {
 	single  [1]cloakroom.Pseudonym
 
 	second *read // for the few ids that have none of the fields: are they there?
+	behind *read // for those of them that are aliases: what the subjects have
+	alias  aliases
 }
 
 // idState is what routing found out about one id.
@@ -49,6 +51,7 @@ const (
 	absent      idState = iota // nothing the caller may know of
 	present                    // at least one record to open
 	bare                       // the subject is there, without the fields
+	aliased                    // as present, but the records are those of [read.behind]
 	unreachable                // its shard could not answer in time
 )
 
@@ -59,11 +62,12 @@ func (p *reads) get() *read {
 	if r, _ := p.pool.Get().(*read); r != nil {
 		return r
 	}
-	return &read{second: &read{}}
+	return &read{second: &read{}, behind: &read{alias: aliases{every: true}}}
 }
 
 func (p *reads) put(r *read) {
 	r.caller, r.entry = nil, audit.Entry{}
+	r.behind.caller, r.behind.waits, r.behind.openers = nil, nil, nil
 	for _, o := range r.openers {
 		o.Close()
 	}
@@ -133,8 +137,7 @@ func (n *Node) route(ctx context.Context, r *read, req *api.Request, ids []cloak
 		return err
 	}
 	if withSubject {
-		n.judgeSubject(r)
-		return nil
+		return n.judgeSubject(ctx, r, req)
 	}
 	n.judge(r)
 	return n.lookForBare(ctx, r, req)
@@ -265,7 +268,7 @@ func (r *read) visible(rec []byte) bool {
 	if err != nil {
 		return true // let opening it fail loudly
 	}
-	return !expired(header.Expiry, r.records.Time) && r.caller.grant.Domains.Has(header.Domain)
+	return !expired(header.Expiry, r.records.Time) && r.covers(header.Domain)
 }
 
 // expired says whether an expiry in unix seconds has passed at the time now,
@@ -276,34 +279,42 @@ func expired(expiry uint32, now uint64) bool {
 
 // judgeSubject is judge for a single read, where the subject record is the
 // last column and says whether there is anything at all.
-func (n *Node) judgeSubject(r *read) {
+func (n *Node) judgeSubject(ctx context.Context, r *read, req *api.Request) error {
 	r.found = 0
 	if r.states[0] == unreachable {
-		return
+		return nil
 	}
 	r.dropHidden(0)
-	if _, there := r.subject(0, r.columns-1); there {
+	s, there := r.subject(0, r.columns-1)
+	if there && s.Alias {
+		r.alias.begin()
+		r.alias.add(0, r.token(0, r.columns-1), s.Sealed)
+		return n.readBehind(ctx, r, req)
+	}
+	if there {
 		r.states[0] = present
 		r.found = 1
 	}
+	return nil
 }
 
-// subject returns the subject record of id i in column c if the caller may
-// know of the subject.
+// subject returns the subject record of id i in column c, which may be an
+// alias's, if the caller may know of the subject.
 func (r *read) subject(i, c int) (command.SubjectRecord, bool) {
 	rec := r.record(i, c)
 	if rec == nil {
 		return command.SubjectRecord{}, false
 	}
 	s, err := command.DecodeSubject(rec)
-	if err != nil || s.Erased || expired(s.Expiry, r.records.Time) || !r.caller.grant.Domains.Has(s.Domain) {
+	if err != nil || s.Erased || expired(s.Expiry, r.records.Time) || !r.covers(s.Domain) {
 		return command.SubjectRecord{}, false
 	}
 	return s, true
 }
 
 // lookForBare asks for the subject records of the ids that have none of the
-// fields: a subject without them is {} in the answer, not missing.
+// fields: a subject without them is {} in the answer, not missing, and an alias
+// has none itself.
 func (n *Node) lookForBare(ctx context.Context, r *read, req *api.Request) error {
 	b := r.second
 	b.ids = b.ids[:0]
@@ -323,6 +334,7 @@ func (n *Node) lookForBare(ctx context.Context, r *read, req *api.Request) error
 	if err := n.fetch(ctx, b, req); err != nil && len(b.ids) == len(r.ids) {
 		return err // none could be answered; otherwise these alone are unreachable
 	}
+	r.alias.begin()
 	j := 0
 	for i := range r.ids {
 		if r.states[i] != absent {
@@ -330,13 +342,15 @@ func (n *Node) lookForBare(ctx context.Context, r *read, req *api.Request) error
 		}
 		if b.states[j] == unreachable {
 			r.states[i] = unreachable
-		} else if _, there := b.subject(j, 0); there {
+		} else if s, there := b.subject(j, 0); there && s.Alias {
+			r.alias.add(i, b.token(j, 0), s.Sealed)
+		} else if there {
 			r.states[i] = bare
 			r.found++
 		}
 		j++
 	}
-	return nil
+	return n.readBehind(ctx, r, req)
 }
 
 // grow returns s with length n, its content undefined.

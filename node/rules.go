@@ -101,6 +101,9 @@ func grantOf(g *directory.Grant, purposes map[string]int) policy.Grant {
 	if g.AllDomains {
 		grant.Domains = policy.AllDomains()
 	}
+	if grant.Issuers = policy.NewIssuers(g.Issuers...); g.AllIssuers {
+		grant.Issuers = policy.AllIssuers()
+	}
 	grant.Form, _ = policy.ParseForm([]byte(g.Form))
 	list := make([]int, 0, len(g.Purposes))
 	for _, name := range g.Purposes {

@@ -62,14 +62,21 @@ func (n *Node) draft(w *write, i int) {
 	case w.action == policy.Update:
 		c.Kind, c.Flags = command.Merge, command.HasExpected
 		c.Expected, c.Expiry, c.Domain = w.base.Version, w.base.Expiry, w.base.Domain
+	case w.person != nil:
+		w.person.draft(c)
 	case w.creates && !item.HasID:
 		c.Flags = command.CreateOnly
+	default:
+		w.draftAlias(i)
 	}
 	if w.req.HasIfMatch {
 		c.Flags |= command.HasExpected
 		c.Expected = w.req.IfMatch
 	}
 	d.bytes = 0
+	if c.Kind == command.Bind {
+		d.bytes = linkBytes
+	}
 	for j := range item.Fields {
 		v := &item.Fields[j]
 		if v.Kind == api.Null {
@@ -78,7 +85,7 @@ func (n *Node) draft(w *write, i int) {
 		expiry, fine := w.expiry(item, w.rules.field(v.Name), d.now)
 		d.bytes += record.SealedSize(len(v.Value), expiry, fine)
 	}
-	if c.Kind == command.Put {
+	if c.Kind != command.Merge {
 		c.Expiry = w.subjectExpiry(item, d.now)
 	}
 }
@@ -149,8 +156,13 @@ func (n *Node) sealItem(w *write, i int, memory []byte) ([]byte, error) {
 		}
 		c.Fields = append(c.Fields, command.Field{Token: token, Record: memory[from:len(memory):len(memory)]})
 	}
-	if c.Kind == command.Put && c.Flags&command.CreateOnly == 0 {
+	if c.Kind != command.Merge && c.Flags&command.CreateOnly == 0 {
 		if err := n.removeOthers(w.rules, d, written, w.caller.grant.Fields); err != nil {
+			return memory, err
+		}
+	}
+	if w.person != nil {
+		if memory, err = n.sealLinks(w.person, c, memory); err != nil {
 			return memory, err
 		}
 	}

@@ -31,7 +31,9 @@ type write struct {
 	results []api.Deposited
 	batch   bool // a fault names its item
 	creates bool // POST: no item may replace a subject
-	retry   bool // only what a shard refused for an old schema is still to do
+	retry   bool // only what [write.pending] says is still to do
+
+	person *person // of an upsert
 
 	// mains are the pseudonyms that the subjects of those items were made with
 	// whose id is an alias.
@@ -108,16 +110,27 @@ const writeRetries = 10
 // again says whether err is a reason to start again: nothing was done, and
 // the caller named no version.
 func (w *write) again(err error) bool {
-	return errors.Is(err, cloakroom.ErrStaleSchema) ||
+	return again(err) ||
 		w.action == policy.Update && !w.req.HasIfMatch && errors.Is(err, cloakroom.ErrVersion)
 }
 
-// prepare reads what a patch builds on and seals.
-func (n *Node) prepare(ctx context.Context, w *write) error {
-	if w.action == policy.Update {
-		if err := n.readBase(ctx, w); err != nil {
-			return err
-		}
+// again says whether an item is to be proposed once more.
+func again(err error) bool {
+	return errors.Is(err, cloakroom.ErrStaleSchema) || errors.Is(err, errElsewhere)
+}
+
+// prepare reads what a write builds on, if anything, and seals.
+func (n *Node) prepare(ctx context.Context, w *write) (err error) {
+	switch {
+	case w.person != nil:
+		err = n.lookUp(ctx, w)
+	case w.action == policy.Update:
+		err = n.readBase(ctx, w)
+	case w.retry:
+		err = n.followAliases(ctx, w)
+	}
+	if err != nil {
+		return err
 	}
 	return n.sealItems(w)
 }
@@ -139,10 +152,10 @@ func (w *write) refuseRest(err error) {
 }
 
 // pending says whether item i is to be proposed: in a retry only what met an old
-// schema, since doing the others again would make subjects under pseudonyms
-// that nobody is told, or undo a later change.
+// schema or an alias, since doing the others again would make subjects under
+// pseudonyms that nobody is told, or undo a later change.
 func (w *write) pending(i int) bool {
-	return !w.retry || !w.batch || errors.Is(w.results[i].Err, cloakroom.ErrStaleSchema)
+	return !w.retry || !w.batch || again(w.results[i].Err)
 }
 
 // proposeAgain takes what is still to do through the gates once more, under
@@ -205,7 +218,7 @@ func (n *Node) decideItems(w *write) (faults cloakroom.Faults, err error) {
 			w.named[k] |= word
 		}
 		_, err := policy.Decide(&w.caller.grant, &policy.Request{
-			Action: w.action, Fields: fields, Domain: domain, Purpose: purpose,
+			Action: w.action, Fields: fields, Domain: domain, Purpose: purpose, Issuer: w.issuer(),
 		}, now)
 		if err != nil {
 			return nil, err
@@ -268,7 +281,7 @@ func (w *write) reached(at cloakroom.Index) {
 // whole batch through the gates again.
 func batchError(errs []error) error {
 	for _, err := range errs {
-		if errors.Is(err, cloakroom.ErrStaleSchema) {
+		if again(err) {
 			return err
 		}
 	}
@@ -298,7 +311,7 @@ func (n *Node) proposeGroup(ctx context.Context, w *write, group []int) (cloakro
 	var stale error
 	for i, at := range group {
 		w.settle(at, &commands[i], results[i])
-		if errors.Is(w.results[at].Err, cloakroom.ErrStaleSchema) {
+		if again(w.results[at].Err) {
 			stale = w.results[at].Err
 		}
 	}
@@ -320,6 +333,12 @@ func (w *write) settle(at int, c *command.Command, result command.Result) {
 		// The id comes from the key: this is the caller's own earlier deposit,
 		// changed since. It stands, and is not written again.
 		out.Err = nil
+	}
+	switch {
+	case w.person != nil:
+		w.person.settle(c, result, &out)
+	case result.Code == command.Aliased, result.Code == command.NotFound && c.Flags&command.ReplaceOnly != 0:
+		out.Err = errElsewhere
 	}
 	w.results[at] = out
 }

@@ -55,7 +55,7 @@ const (
 	// MaxIssuers bounds the issuers that one grant names.
 	MaxIssuers = 64
 	// MaxIssuerBytes bounds the name of an issuer, mostly a URL.
-	MaxIssuerBytes = 255
+	MaxIssuerBytes = cloakroom.MaxIssuerBytes
 )
 
 // Principal is somebody who may call.

@@ -183,14 +183,15 @@ func (d *decoder) deposit(body []byte, out *Deposit) error {
 	d.reset(body)
 	d.fields, d.ttls = d.fields[:0], d.ttls[:0]
 	*out = Deposit{}
-	if err := d.subject(out, false); err != nil {
+	if err := d.subject(out, nil, false); err != nil {
 		return err
 	}
 	return d.end()
 }
 
-// subject decodes one subject; in a batch it may have an id.
-func (d *decoder) subject(out *Deposit, batch bool) error {
+// subject decodes one subject; in a batch it may have an id. With a source it
+// takes that from the same object.
+func (d *decoder) subject(out *Deposit, source *Source, batch bool) error {
 	start := len(d.fields)
 	var hasFields bool
 	err := d.object("an object", func(name []byte) (err error) {
@@ -203,6 +204,16 @@ func (d *decoder) subject(out *Deposit, batch bool) error {
 			return err
 		case "ttl":
 			return d.ttl(out)
+		case "issuer":
+			if source != nil {
+				source.Issuer, err = d.sourceName("issuer", cloakroom.MaxIssuerBytes)
+				return err
+			}
+		case "subject":
+			if source != nil {
+				source.Subject, err = d.sourceName("subject", cloakroom.MaxSourceBytes)
+				return err
+			}
 		case "id":
 			if batch {
 				out.HasID = true
@@ -323,7 +334,7 @@ func (d *decoder) batch(body []byte) ([]Deposit, error) {
 				return &refusal{cloakroom.ErrTooLarge, "more than " + strconv.Itoa(cloakroom.MaxBatchSubjects) + " subjects"}
 			}
 			var item Deposit
-			err := d.subject(&item, true)
+			err := d.subject(&item, nil, true)
 			items = append(items, item)
 			return inItem(i, err)
 		})

@@ -42,6 +42,7 @@ type fakeService struct {
 	req     Request
 	query   Query
 	deposit Deposit
+	source  Source
 	items   []Deposit
 	body    []byte
 
@@ -177,6 +178,12 @@ func (f *fakeService) DepositBatch(_ context.Context, req *Request, items []Depo
 func (f *fakeService) Put(_ context.Context, req *Request, id cloakroom.Pseudonym, d *Deposit) (Deposited, error) {
 	f.deposit = cloneDeposit(d)
 	return Deposited{ID: id, Version: testVersion, Created: f.created}, f.called(req)
+}
+
+func (f *fakeService) Upsert(_ context.Context, req *Request, source *Source, d *Deposit) (Deposited, error) {
+	f.deposit = cloneDeposit(d)
+	f.source = Source{Issuer: bytes.Clone(source.Issuer), Subject: bytes.Clone(source.Subject)}
+	return Deposited{ID: mustID(testID), Version: testVersion, Created: f.created}, f.called(req)
 }
 
 func (f *fakeService) Patch(_ context.Context, req *Request, id cloakroom.Pseudonym, d *Deposit) (Deposited, error) {

@@ -104,6 +104,7 @@ func goodCalls() []goodCall {
 		{"POST", "/v1/subjects", `{"domain":"default","fields":{"name":"Ada","address":{"street":"x"}},"ttl":"8760h"}`, []string{"Idempotency-Key: k1"}, 201},
 		{"POST", "/v1/subjects/batch", `{"subjects":[{"id":"` + testID + `","fields":{"name":"Ada"}},{"id":"` + testID + `","fields":{}}]}`, nil, 200},
 		{"PUT", sub, `{"fields":{"name":"Ada"}}`, []string{`If-Match: "fe01020304050607"`}, 200},
+		{"PUT", bySource, `{"issuer":"https://login.example.org","subject":"248289761001","domain":"shop","fields":{"name":"Ada"},"ttl":"8760h"}`, []string{"Idempotency-Key: k1"}, 200},
 		{"PATCH", sub, `{"fields":{"name":null,"email":"a@b.example"}}`, nil, 200},
 		{"PATCH", sub, `{"fields":{"name":"Ada"},"ttl":{"name":"24h"}}`, nil, 200},
 		{"PATCH", sub, `{"fields":{}}`, []string{"Content-Type: application/merge-patch+json"}, 200},
@@ -143,6 +144,8 @@ func TestOpenAPI(t *testing.T) {
 	}
 	service.created = true
 	conform(t, router, "PUT", sub, `{"fields":{}}`, nil, f.do("PUT", sub, `{"fields":{}}`), true)
+	created := `{"fields":{},"subject":"s","issuer":"i"}`
+	conform(t, router, "PUT", bySource, created, nil, f.do("PUT", bySource, created), true)
 	service.missing = true
 	conform(t, router, "POST", "/v1/resolve", okIDs, nil, f.do("POST", "/v1/resolve", okIDs), true)
 	service.missing, service.lost = false, true
@@ -197,7 +200,8 @@ func TestOpenAPIRefusesToo(t *testing.T) {
 	can := []string{"a malformed id", "an empty id", "the nil id", "a braced id", "an urn", "a version 1 id", "a version 7 id", "a foreign variant",
 		"1001 ids", "0 ids", "no ids", "no fields", "empty fields", "an unknown member", "a field twice", "an empty field name", "a long field name",
 		"ids of the wrong type", "null in a deposit", "a bad ttl", "an empty ttl", "a bad ttl of a field", "an id in a deposit", "an empty domain", "10001 subjects", "0 subjects",
-		"an unknown level", "a malformed id in the path", "a long idempotency key", "a weak If-Match", "an escaped NUL"}
+		"an unknown level", "a malformed id in the path", "a long idempotency key", "a weak If-Match", "an escaped NUL",
+		"no issuer", "no subject", "an empty issuer", "an empty subject", "a long issuer", "a long subject", "a subject of the wrong type"}
 	tried := 0
 	for _, c := range append(bodyCases(), headerCases()...) {
 		if slices.Contains(can, c.what) {

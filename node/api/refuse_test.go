@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 
@@ -63,6 +64,8 @@ const (
 	oneID = `["` + testID + `"]`
 	okIDs = `{"ids":` + oneID + `,"fields":["name"]}`
 	sub   = "/v1/subjects/" + testID
+
+	bySource = "/v1/subjects/by-source"
 )
 
 func deepJSON(n int) string { return strings.Repeat(`{"a":`, n) + "1" + strings.Repeat("}", n) }
@@ -71,7 +74,9 @@ func deepJSON(n int) string { return strings.Repeat(`{"a":`, n) + "1" + strings.
 func manyIDs(n int) string { return resolveBody(randomIDs(n), `"name"`) }
 
 // bodyCases are bodies that are refused, on the call that reads them.
-func bodyCases() []refusalCase { return append(resolveCases(), writeCases()...) }
+func bodyCases() []refusalCase {
+	return slices.Concat(resolveCases(), writeCases(), sourceCases())
+}
 
 func resolveCases() []refusalCase {
 	post := func(what, body string, status int, problem string) refusalCase {

@@ -44,6 +44,10 @@ var (
 		allow:  []string{"DELETE, GET, PATCH, PUT"},
 	}
 	eventsResource = reader(&call{name: "events", serve: (*exchange).events, query: true})
+	sourceResource = resource{
+		put:   &call{name: "upsert", serve: (*exchange).upsert, body: MaxSubjectBody, write: true},
+		allow: []string{"PUT"},
+	}
 	schemaResource = resource{
 		get:   &call{name: "schema-read", serve: (*exchange).schema},
 		put:   &call{name: "schema-write", serve: (*exchange).setSchema, body: MaxSchemaBody, write: true},
@@ -85,6 +89,8 @@ func (x *exchange) findResource(path string) *resource {
 		return &batchResource
 	case "/v1/events":
 		return &eventsResource
+	case "/v1/subjects/by-source":
+		return &sourceResource
 	case "/v1/schema":
 		return &schemaResource
 	case "/v1/keys":

@@ -46,6 +46,9 @@ type Service interface {
 	DepositBatch(ctx context.Context, req *Request, items []Deposit, results []Deposited) error
 	// Put creates or replaces the subject with this id.
 	Put(ctx context.Context, req *Request, id cloakroom.Pseudonym, d *Deposit) (Deposited, error)
+	// Upsert creates, or finds and replaces, the subject whom an issuer has a
+	// name for. It answers with the pseudonym of the deposit's domain.
+	Upsert(ctx context.Context, req *Request, source *Source, d *Deposit) (Deposited, error)
 	// Patch changes the named fields; kind Null erases one. d has no domain.
 	Patch(ctx context.Context, req *Request, id cloakroom.Pseudonym, d *Deposit) (Deposited, error)
 	// Get writes one subject into reply. An empty Query.Fields asks for every
@@ -163,6 +166,13 @@ func (d *Deposit) TTLOf(field string) (time.Duration, bool) {
 		}
 	}
 	return d.TTL, d.HasTTL
+}
+
+// Source is who a subject is to an issuer: an identity provider and its name
+// for the person. Both are personal data and lie in guarded memory.
+type Source struct {
+	Issuer  []byte // 1 to MaxIssuerBytes
+	Subject []byte // 1 to MaxSourceBytes
 }
 
 // Deposited is the outcome of a deposit.

@@ -18,6 +18,7 @@ type Grant struct {
 	Form     Form     // the fullest form of a value that may be read
 	Domains  Domains  // subjects of these domains only
 	Purposes Purposes // empty: a purpose may be named; else: one of these must be
+	Issuers  Issuers  // whose names for people may be used
 	Expires  int64    // unix seconds, the first second not covered; 0: never
 }
 
@@ -29,6 +30,8 @@ type Request struct {
 	Form    Form             // reads: [Unnamed] asks for the fullest form granted
 	Domain  cloakroom.Domain // deposits: the domain of the new subject
 	Purpose Purpose
+	// Issuer names whose name for the subject a deposit goes by; nil: none's.
+	Issuer []byte
 }
 
 // Decision is what was allowed.
@@ -44,8 +47,8 @@ type Decision struct {
 // Decide says whether g covers r at the time now, in unix seconds.
 //
 // It returns [cloakroom.ErrDenied] when the grant does not cover the action,
-// any field of a read, every field of a write, the form, or the domain of a
-// deposit, and when it has expired; [cloakroom.ErrPurpose] when the purpose
+// any field of a read, every field of a write, the form, the domain or the
+// issuer of a deposit, and when it has expired; [cloakroom.ErrPurpose] when the purpose
 // is missing where the grant names some, is none of them, is not in the
 // schema, or is one for which the schema declares none of the fields read.
 //
@@ -103,6 +106,9 @@ func decideWrite(g *Grant, r *Request) (Decision, error) {
 		return Decision{}, cloakroom.ErrDenied
 	}
 	if r.Action == Deposit && !g.Domains.Has(r.Domain) {
+		return Decision{}, cloakroom.ErrDenied
+	}
+	if r.Action == Deposit && r.Issuer != nil && !g.Issuers.Has(r.Issuer) {
 		return Decision{}, cloakroom.ErrDenied
 	}
 	return Decision{Fields: r.Fields}, nil

@@ -18,6 +18,7 @@ type model struct {
 	form     policy.Form
 	domains  map[cloakroom.Domain]bool
 	purposes map[int]bool
+	issuers  map[string]bool
 	expires  int64
 }
 
@@ -26,7 +27,8 @@ type ask struct {
 	fields  map[cloakroom.FieldNumber]bool
 	form    policy.Form
 	domain  cloakroom.Domain
-	purpose int // 0: none, -1: not in the schema
+	issuer  string // "": none is named
+	purpose int    // 0: none, -1: not in the schema
 	fit     map[cloakroom.FieldNumber]bool
 }
 
@@ -54,6 +56,8 @@ func (m model) decide(a ask, now int64) (fields int, err error) {
 	switch {
 	case write && (granted < len(a.fields) || a.action == policy.Deposit && !m.domains[a.domain]):
 		return 0, cloakroom.ErrDenied
+	case a.action == policy.Deposit && a.issuer != "" && !m.issuers["*"] && !m.issuers[a.issuer]:
+		return 0, cloakroom.ErrDenied
 	case write:
 		return granted, nil
 	case !read:
@@ -71,7 +75,12 @@ func (m model) grant(t *rapid.T) policy.Grant {
 	if !ok {
 		t.Fatal("purposes refused")
 	}
+	issuers := policy.NewIssuers(keys(m.issuers)...)
+	if m.issuers["*"] {
+		issuers = policy.AllIssuers()
+	}
 	return policy.Grant{
+		Issuers: issuers,
 		Actions: policy.NewActions(keys(m.actions)...), Fields: policy.NewFields(keys(m.fields)...),
 		Form: m.form, Domains: policy.NewDomains(keys(m.domains)...), Purposes: purposes, Expires: m.expires,
 	}
@@ -79,6 +88,9 @@ func (m model) grant(t *rapid.T) policy.Grant {
 
 func (a ask) request() policy.Request {
 	r := policy.Request{Action: a.action, Fields: policy.NewFields(keys(a.fields)...), Form: a.form, Domain: a.domain}
+	if a.issuer != "" {
+		r.Issuer = []byte(a.issuer)
+	}
 	switch {
 	case a.purpose < 0:
 		r.Purpose = policy.UnknownPurpose()
@@ -111,6 +123,7 @@ func drawModel(t *rapid.T) model {
 		form:     policy.Form(rapid.Uint8Range(0, 3).Draw(t, "granted form")),
 		domains:  drawSet(t, "granted domains", domainGen()),
 		purposes: drawSet(t, "granted purposes", rapid.OneOf(rapid.IntRange(1, 4), rapid.Just(63))),
+		issuers:  drawSet(t, "granted issuers", rapid.SampledFrom([]string{"a", "b", "*"})),
 		expires:  rapid.Int64Range(0, 4).Draw(t, "expires"),
 	}
 }
@@ -127,6 +140,7 @@ func drawAsk(t *rapid.T, m model) ask {
 		fields:  drawSet(t, "fields", fields),
 		form:    policy.Form(rapid.Uint8Range(0, 4).Draw(t, "form")),
 		domain:  domainGen().Draw(t, "domain"),
+		issuer:  rapid.SampledFrom([]string{"", "", "a", "b", "c", "ab"}).Draw(t, "issuer"),
 		purpose: rapid.OneOf(rapid.IntRange(-1, 4), rapid.Just(63)).Draw(t, "purpose"),
 		fit:     drawSet(t, "fields of the purpose", fieldGen()),
 	}

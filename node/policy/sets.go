@@ -139,3 +139,31 @@ func (s Purposes) Has(number uint8) bool {
 
 // Empty says whether the set names no purpose.
 func (s Purposes) Empty() bool { return s == 0 }
+
+// Issuers is a set of issuers by name. The zero set is empty.
+type Issuers struct {
+	all   bool
+	names map[string]struct{}
+}
+
+// NewIssuers returns the set of the given issuers.
+func NewIssuers(list ...string) Issuers {
+	s := Issuers{names: make(map[string]struct{}, len(list))}
+	for _, name := range list {
+		s.names[name] = struct{}{}
+	}
+	return s
+}
+
+// AllIssuers returns the set of every issuer there may be.
+func AllIssuers() Issuers { return Issuers{all: true} }
+
+// Has says whether the issuer is in the set, byte by byte. The name may live in
+// guarded memory: it is neither kept nor copied.
+func (s Issuers) Has(name []byte) bool {
+	if s.all {
+		return true
+	}
+	_, there := s.names[string(name)]
+	return there
+}

@@ -82,8 +82,8 @@ type draws [32 * 16]byte
 // pseudonymBytes is the value of a sealed pseudonym.
 const pseudonymBytes = len(cloakroom.Pseudonym{})
 
-// sealedPseudonym is the length of the record of a pseudonym.
-const sealedPseudonym = fixedHeader + nonceBytes + 2*minClass + tagBytes
+// SealedPseudonym is the length of the record of a pseudonym, in bytes.
+const SealedPseudonym = fixedHeader + nonceBytes + 2*minClass + tagBytes
 
 // SealPseudonym appends a sealed pseudonym to dst, to be kept under tok: a
 // handle's or an alias's. domain is the one it is a pseudonym of.
@@ -94,7 +94,7 @@ func (r *Room) SealPseudonym(dst []byte, tok cloakroom.Token, id cloakroom.Pseud
 // OpenPseudonym returns the pseudonym that was sealed for this token, and its
 // domain. It returns [ErrRecord] for what is not a sealed pseudonym.
 func (r *Room) OpenPseudonym(tok cloakroom.Token, rec []byte) (id cloakroom.Pseudonym, domain cloakroom.Domain, err error) {
-	if len(rec) != sealedPseudonym {
+	if len(rec) != SealedPseudonym {
 		return id, 0, ErrRecord
 	}
 	// On the heap, as in every request that names it: a pseudonym is no value.
@@ -104,7 +104,7 @@ func (r *Room) OpenPseudonym(tok cloakroom.Token, rec []byte) (id cloakroom.Pseu
 	if err != nil {
 		return id, 0, err
 	}
-	defer clear(b[:sealedPseudonym])
+	defer clear(b[:SealedPseudonym])
 	if len(value) != len(id) {
 		return id, 0, ErrRecord
 	}

@@ -102,8 +102,8 @@ func TestSealedPseudonymOpensOnlyUnderItsToken(t *testing.T) {
 		t.Fatal(err)
 	}
 	rec, err := room.SealPseudonym(nil, tok, id, 3)
-	if err != nil || len(rec) != sealedPseudonym {
-		t.Fatalf("sealed to %d bytes, want %d: %v", len(rec), sealedPseudonym, err)
+	if err != nil || len(rec) != SealedPseudonym {
+		t.Fatalf("sealed to %d bytes, want %d: %v", len(rec), SealedPseudonym, err)
 	}
 	if got, domain, err := room.OpenPseudonym(tok, rec); got != id || domain != 3 || err != nil {
 		t.Errorf("OpenPseudonym = %x, %d, %v, want %x, 3", got, domain, err, id)
