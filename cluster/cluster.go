@@ -57,6 +57,7 @@ type Cluster struct {
 
 	proposals, servings sync.Pool
 	reads               readings
+	leases              leases
 
 	mu    sync.Mutex // stage; not held while anything is waited for
 	stage stage
@@ -226,6 +227,7 @@ func (c *Cluster) Start(ctx context.Context) error {
 		for _, s := range shards {
 			c.running.Go(func() { c.tend(&s.group) }) // stopped by end
 		}
+		c.running.Go(c.renewLeases) // stopped by end
 	}
 	if !founder {
 		if err := c.reachAll(ctx, shards); err != nil {
@@ -272,6 +274,9 @@ func (c *Cluster) startShard(ctx context.Context, s *shard, self replica.Identit
 	c.seat(&s.group, m)
 	if err := m.replica.AwaitLead(ctx); err != nil {
 		return err
+	}
+	if term, ok := m.replica.Lead(); ok {
+		m.table.Found(term) // it is the one voter: nobody else ever led
 	}
 	return c.setTime(ctx, s, c.cfg.Clock.Now())
 }

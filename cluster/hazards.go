@@ -1,7 +1,10 @@
 package cluster
 
 import (
+	"slices"
+
 	"cloakroom/cluster/directory"
+	"cloakroom/cluster/lease"
 	"cloakroom/cluster/replica"
 )
 
@@ -38,7 +41,6 @@ type hazards struct {
 	settleOnlyMembers bool // entries of replicas that are members no more are not waited for
 	settleVotersOnly  bool // entries of replicas without a vote are not waited for
 	settleYoungLeader bool // a new leader does not wait for its predecessor's grants
-	settleNoRound     bool // the leader does not make sure of its lead
 	settleOnce        bool // for the simulation's clients: an erasure repeated is answered without a barrier
 }
 
@@ -50,6 +52,20 @@ func (h *hazards) unconfirmed(r *reading, set partSet) partSet {
 		}
 	}
 	return set
+}
+
+// waitedFor returns which of those who may hold a lease a barrier waits for:
+// all of them.
+func (h *hazards) waitedFor(m *member, all []lease.Standing) []lease.Standing {
+	if !h.settleOnlyMembers && !h.settleVotersOnly {
+		return all
+	}
+	_, members, _ := m.replica.Members()
+	return slices.DeleteFunc(all, func(who lease.Standing) bool {
+		return !slices.ContainsFunc(members, func(other replica.Member) bool {
+			return other.ID == who.Replica && (other.Voter || !h.settleVotersOnly)
+		})
+	})
 }
 
 // instead returns who lives where a replica lived.

@@ -24,6 +24,28 @@ type keeping struct {
 
 	silent int   // ticks in a row without a leader of the directory in sight
 	last   int64 // the tick counted last
+
+	leader string // of the group, a replica's ID
+}
+
+// follow asks for a lease when somebody else leads the group than before, and
+// notes in a new leader's table when it began to lead.
+func (k *keeping) follow() {
+	m := k.g.member.Load()
+	if m == nil || m.machine == nil {
+		return // no shard
+	}
+	leader := ""
+	if term, ok := m.replica.Lead(); ok {
+		m.table.Lead(term, k.c.uptime())
+		leader = m.self.ID
+	} else if id, known := m.replica.Leader(); known && id.ID != m.self.ID {
+		leader = id.ID
+	}
+	if leader != k.leader {
+		k.leader = leader
+		k.c.leases.wanted.Ring()
+	}
 }
 
 // keep brings this node's replica to what the directory says and returns when

@@ -4,9 +4,11 @@ import (
 	"fmt"
 	"io"
 	"sync/atomic"
+	"time"
 
 	"cloakroom"
 	"cloakroom/cluster/directory"
+	"cloakroom/cluster/lease"
 	"cloakroom/cluster/replica"
 )
 
@@ -23,6 +25,13 @@ type member struct {
 
 	broken atomic.Bool                // for tests: a machine of the directory that fails
 	voters atomic.Pointer[electorate] // of its group while it leads
+
+	table   lease.Table  // what it granted while it led
+	lease   lease.Holder // until when it may answer reads
+	holding atomic.Int32 // grants that wait for their index
+	// Of renewLeases: whom it asked last for a lease, and when.
+	leader string
+	asked  time.Duration
 }
 
 // startMember starts a replica. It founds its group, or waits to be contacted

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math/bits"
 	"sync"
+	"time"
 
 	"cloakroom"
 	"cloakroom/cluster/command"
@@ -46,15 +47,18 @@ func (c *Cluster) Read(ctx context.Context, shard cloakroom.ShardID, level cloak
 // their shards, each shard once, and each succeeds or fails by itself. One that
 // names an index waits until that write is applied where it is read.
 //
-// What was acknowledged before the call is seen, whichever node acknowledged
-// it: the leader of each shard answers, after a confirm round that starts
-// after the request has come. Both levels do that.
+// At [cloakroom.Linearizable] what was acknowledged before the call is seen,
+// whichever node acknowledged it: the leader of each shard answers, after a
+// confirm round that starts after the request has come. At [cloakroom.Lease]
+// the replica of this node answers from its own state while it has a lease,
+// which may lack what was acknowledged within the length of a lease; what was
+// settled ([Cluster.Settle]) it has. What has no lease here is read from the
+// leader.
 func (c *Cluster) ReadParts(ctx context.Context, level cloakroom.Level, parts []Part, dst *command.Records) {
 	r := c.reads.get()
 	r.begin(c, c.ready.Load(), level, parts, dst)
 	if c.net == nil {
-		r.here(ctx, r.open)
-		r.giveUp(nil)
+		r.alone(ctx)
 	} else {
 		r.everywhere(ctx)
 	}
@@ -91,6 +95,7 @@ type reading struct {
 	votes   [cloakroom.MaxShards]vote
 	members [cloakroom.MaxShards]*member
 	terms   [cloakroom.MaxShards]uint64
+	untils  [cloakroom.MaxShards]time.Duration // of the lease tried last; 0: none was
 	wants   []confirm.Want
 	sure    []bool
 	shares  []state.Share
@@ -132,7 +137,7 @@ func (r *reading) begin(c *Cluster, table *[]*shard, level cloakroom.Level, part
 			p.Err = fmt.Errorf("read shard %d: unknown level: %w", p.Shard, cloakroom.ErrMalformed)
 		default:
 			p.Err = nil
-			r.shards[i], r.done[i], r.votes[i] = (*table)[p.Shard], 0, vote{}
+			r.shards[i], r.done[i], r.votes[i], r.untils[i] = (*table)[p.Shard], 0, vote{}, 0
 			r.open |= 1 << i
 		}
 	}
@@ -147,10 +152,75 @@ func (r *reading) release() {
 	r.shares, r.asks = r.shares[:0], r.asks[:0]
 }
 
+// alone reads every part from the one replica there is. Those that wait for
+// their index come after all others.
+func (r *reading) alone(ctx context.Context) {
+	r.here(ctx, r.open)
+	for i := range r.open.each {
+		m, _ := r.shards[i].lead()
+		if m == nil || m.replica.AwaitApplied(ctx, r.awaited(i)) != nil {
+			break
+		}
+		r.here(ctx, 1<<i)
+	}
+	r.giveUp(nil)
+}
+
+// leased reads those of the parts in set whose replica here has a lease, and
+// takes them off r.open. It waits for nothing.
+func (r *reading) leased(set partSet) {
+	c := r.c
+	c.reading.RLock()
+	defer c.reading.RUnlock()
+	// Whoever is a group's member now keeps its state until we are done.
+	for i := range set.each {
+		m := r.shards[i].member.Load()
+		if m == nil {
+			set &^= 1 << i
+			continue
+		}
+		until := m.lease.Until() // before the copy: see lease.Holder
+		if until == r.untils[i] || m.replica.AppliedIndex() < r.awaited(i) {
+			set &^= 1 << i // none; over when it was tried before; or too early
+			continue
+		}
+		r.members[i], r.untils[i] = m, until
+	}
+	if set == 0 {
+		return
+	}
+	now, before := time.Duration(0), len(r.dst.Buf)
+	if c.cfg.hazards.leaseNoRecheck {
+		now = c.uptime()
+	}
+	r.copyOut(set)
+	if !c.cfg.hazards.leaseNoRecheck {
+		now = c.uptime() // once for all parts
+	}
+	for i := range set.each {
+		// A replica parked meanwhile may have stopped half way through an entry.
+		if now >= r.untils[i] || !r.members[i].replica.InService() {
+			r.forget(i)
+			set &^= 1 << i
+		}
+	}
+	if set == 0 {
+		r.dst.Buf = r.dst.Buf[:before]
+	}
+	r.open &^= set
+}
+
+// forget drops what was copied for part i. What another node answered stays.
+func (r *reading) forget(i int) {
+	p := &r.parts[i]
+	p.Spans = p.Spans[:len(p.Tokens)] // copyOut may have cut it
+	clear(p.Spans[r.done[i]:])
+}
+
 // here reads those of the parts in set that this node leads, and takes them
 // off r.open.
 func (r *reading) here(ctx context.Context, set partSet) {
-	set = r.confirmed(ctx, r.led(ctx, set))
+	set = r.confirmed(ctx, r.led(set))
 	if set == 0 {
 		return
 	}
@@ -167,24 +237,22 @@ func (r *reading) here(ctx context.Context, set partSet) {
 	for i := range set.each {
 		// A replica parked meanwhile may have stopped half way through an entry.
 		if !r.shards[i].still(r.members[i], r.terms[i]) {
-			clear(r.parts[i].Spans[r.done[i]:]) // what another node answered stays
+			r.forget(i)
 			set &^= 1 << i
 		}
 	}
 	r.open &^= set
 }
 
-// led returns the parts of set that this node leads, once their index is
-// applied.
-func (r *reading) led(ctx context.Context, set partSet) partSet {
+// led returns the parts of set that this node leads, and that have applied the
+// index they wait for. A leader has applied what anybody was told: one that
+// has not is deposed, or the index is made up. Nobody waits for it here.
+func (r *reading) led(set partSet) partSet {
 	var mine partSet
 	for i := range set.each {
 		s := r.shards[i]
 		m, term := s.lead()
-		if m == nil {
-			continue
-		}
-		if index := r.awaited(i); index > 0 && m.replica.AwaitApplied(ctx, index) != nil {
+		if m == nil || m.replica.AppliedIndex() < r.awaited(i) {
 			continue
 		}
 		r.members[i], r.terms[i] = m, term
@@ -222,7 +290,7 @@ func (r *reading) confirmed(ctx context.Context, set partSet) partSet {
 	r.wants = r.wants[:0]
 	var asked partSet
 	for i := range set.each {
-		if !r.assured(i) {
+		if !r.c.assured(r.members[i], r.terms[i], r.votes[i]) {
 			asked |= 1 << i
 			r.wants = append(r.wants, confirm.Want{Group: uint32(r.shards[i].id), Term: r.terms[i]})
 		}
@@ -243,22 +311,23 @@ func (r *reading) confirmed(ctx context.Context, set partSet) partSet {
 }
 
 // assured reports whether the votes that are here already make a majority of
-// part i's group: its leader's, and the one that came with the request. The
+// m's group: its own, who leads in term, and the one that came with the
+// request. The
 // proof is that of a round (cluster/confirm): two voters that were in no later
 // term after the read began, of three, meet every majority that could have
 // elected a newer leader before. The leader's own term is looked at once more
 // before and after the copy.
-func (r *reading) assured(i int) bool {
-	voters, ok := r.c.votersOf(r.members[i])
+func (c *Cluster) assured(m *member, term uint64, v vote) bool {
+	voters, ok := c.votersOf(m)
 	if !ok || len(voters) > 3 {
 		return false
 	}
-	yes, v := 0, &r.votes[i]
+	yes := 0
 	for j := range voters {
 		switch id := voters[j].Replica; {
-		case id == r.members[i].self.ID:
+		case id == m.self.ID:
 			yes++
-		case id == string(v.replica) && v.term <= r.terms[i]:
+		case id == string(v.replica) && v.term <= term:
 			yes++
 		}
 	}

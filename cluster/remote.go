@@ -26,7 +26,7 @@ func (r *reading) everywhere(ctx context.Context) {
 		if try > 0 { // nearly always the first try does it, without bells
 			mine, its = r.news()
 		}
-		if r.round(ctx, try) || try == 0 {
+		if r.round(ctx, try) || try == 0 || r.open == 0 {
 			continue
 		}
 		if over := r.c.pause(ctx, mine, its, try); over != nil {
@@ -47,6 +47,11 @@ func (r *reading) news() (mine, its <-chan struct{}) {
 // round asks once for every part that has no answer. It returns true if there
 // is more to get at once: the rest of a part, or a hint to follow.
 func (r *reading) round(ctx context.Context, try int) bool {
+	if r.level == cloakroom.Lease {
+		if r.leased(r.open); r.open == 0 {
+			return false
+		}
+	}
 	local := r.route(try)
 	calls, cancel := ctx, context.CancelFunc(func() {})
 	if len(r.asks) > 0 {
@@ -158,7 +163,9 @@ func (r *reading) merge(a *ask) (more bool) {
 		case wire.OK:
 			answered += len(answer.Spans)
 			more = r.fill(i, answer.Spans, base) || more
-			r.shards[i].remember(a.node)
+			if r.level == cloakroom.Linearizable { // else it may be any replica with a lease
+				r.shards[i].remember(a.node)
+			}
 		case wire.NotLeader, wire.Unavailable, wire.Starting, wire.Unknown:
 			if r.hints[i] = r.c.nodeOf(answer.Hint); r.hints[i] != "" && r.hints[i] != a.node && r.redirects < maxRedirects {
 				more = true
@@ -254,6 +261,9 @@ func (c *Cluster) serveRead(ctx context.Context, body []byte) ([]byte, error) {
 	for i, at := range s.asked {
 		p := &s.request.Parts[at]
 		r.votes[i] = vote{p.Replica, p.Term}
+	}
+	if r.level == cloakroom.Lease {
+		r.leased(r.open)
 	}
 	r.here(ctx, r.open)
 	r.giveUp(errMoved)

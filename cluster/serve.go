@@ -33,6 +33,12 @@ func (c *Cluster) handle(ctx context.Context, from peer.Peer, method uint8, body
 		return c.serveProgress(body)
 	case wire.Changes:
 		return c.serveChanges(body)
+	case wire.Lease:
+		return c.serveLease(ctx, from.Node, body)
+	case wire.Settle:
+		return c.serveSettle(ctx, body)
+	case wire.Await:
+		return c.serveAwait(ctx, body)
 	case wire.Ping:
 		return (&wire.PingReply{Node: c.cfg.Node, Life: c.life}).Append(nil), nil
 	default:
@@ -119,6 +125,9 @@ func (c *Cluster) serveProgress(body []byte) ([]byte, error) {
 	}
 	return reply.Append(nil), nil
 }
+
+// groupID is a group as messages number it.
+func groupID(number uint32) directory.GroupID { return directory.GroupID(number) }
 
 // group returns a group by its number, nil if it is not known here yet.
 func (c *Cluster) group(id directory.GroupID) *group {

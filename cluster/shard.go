@@ -37,6 +37,8 @@ type shard struct {
 	told    atomic.Int64 // newest shard time proposed, unix milliseconds
 	telling atomic.Bool  // a time command is on its way
 	pace    pace         // of the times told
+
+	lanes lanes // of barriers that wait, while this node leads it
 }
 
 // newShard makes a shard without a replica and starts its writer.

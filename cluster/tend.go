@@ -21,6 +21,7 @@ func (c *Cluster) tend(g *group) {
 	for {
 		mine, its := g.news()
 		views, tick := c.views.changed.Wait(), c.ticks.Wait()
+		k.follow()
 		again := k.keep(ctx)
 		again = min(again, c.drive(ctx, g))
 		if g.id == directory.DirectoryGroup {

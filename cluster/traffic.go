@@ -24,7 +24,7 @@ type ClockStatus struct {
 }
 
 // calls counts calls by their method.
-type calls [wire.Changes + 1]atomic.Uint64
+type calls [wire.Last + 1]atomic.Uint64
 
 func (c *calls) count(m wire.Method) {
 	if int(m) < len(c) {
@@ -40,7 +40,7 @@ func (c *Cluster) Traffic() Traffic {
 	}
 	stats := c.net.Stats()
 	t.Connections, t.Refused = stats.Connections, stats.Refused
-	for m := wire.Join; m <= wire.Changes; m++ {
+	for m := wire.Join; m <= wire.Last; m++ {
 		t.Calls[m.String()] = c.net.calls[m].Load()
 	}
 	for _, r := range c.rounds.Clocks() {

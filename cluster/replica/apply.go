@@ -83,13 +83,17 @@ func outcome(err error) error {
 	return cloakroom.ErrOutcomeUnknown
 }
 
+// AppliedIndex returns the index of the last command that is applied here. It
+// waits for nothing, and never goes back.
+func (r *Replica) AppliedIndex() uint64 { return r.fsm.command.Load() }
+
 // AwaitApplied waits until the command with that index is applied here. Only
 // indexes that Apply returned are sure to come: entries that are no commands
 // never reach a machine.
 func (r *Replica) AwaitApplied(ctx context.Context, index uint64) error {
 	for {
 		ring := r.fsm.applied.Wait()
-		if r.fsm.commandIndex() >= index {
+		if r.AppliedIndex() >= index {
 			return nil
 		}
 		if err := r.stopped(); err != nil {

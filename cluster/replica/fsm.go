@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"sync"
+	"sync/atomic"
 
 	"github.com/hashicorp/raft"
 )
@@ -21,12 +22,12 @@ type fsm struct {
 	park    func(error)
 	termAt  func(index uint64) uint64 // of an entry in the log
 	members *roster
-	applied bell.Bell // rings when an entry is applied and somebody waits
-	turn    turn      // held by who changes the state or takes a view of it; comes before mu
+	applied bell.Bell     // rings when an entry is applied and somebody waits
+	turn    turn          // held by who changes the state or takes a view of it; comes before mu
+	command atomic.Uint64 // index of the last command applied; only grows
 
 	mu          sync.Mutex
 	failed      bool   // the machine gave up: apply nothing any more
-	command     uint64 // index of the last command applied
 	index, term uint64 // of the last entry raft handed over; configurations count
 	config      raft.Configuration
 	configIndex uint64
@@ -56,7 +57,8 @@ func (f *fsm) Apply(log *raft.Log) any {
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.command, f.index, f.term = log.Index, log.Index, log.Term
+	f.command.Store(log.Index)
+	f.index, f.term = log.Index, log.Term
 	f.applied.Ring()
 	return result
 }
@@ -120,7 +122,10 @@ func (f *fsm) restored(meta *raft.SnapshotMeta) {
 	defer f.turn.leave()
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.command, f.index, f.term = meta.Index, meta.Index, meta.Term
+	if !f.failed {
+		f.command.Store(max(f.command.Load(), meta.Index))
+	}
+	f.index, f.term = meta.Index, meta.Term
 	f.config, f.configIndex = meta.Configuration, meta.ConfigurationIndex
 	f.members.installed(meta)
 	f.applied.Ring()
@@ -148,11 +153,4 @@ func (f *fsm) handedOver() uint64 {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	return f.index
-}
-
-// commandIndex returns the index of the last command applied.
-func (f *fsm) commandIndex() uint64 {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	return f.command
 }

@@ -21,6 +21,9 @@ type Hazards struct {
 	// NoInstallWatchdog leaves a follower alone that takes one snapshot after
 	// the other and gets no further (raft issue 697).
 	NoInstallWatchdog bool
+	// TakenBack lets a snapshot that is older than the state replace it. Without
+	// it the replica is parked.
+	TakenBack bool
 	// VotersByName asks for votes under the candidate's name: who has not heard
 	// of its promotion refuses it, and a group may be left without a leader.
 	VotersByName bool

@@ -121,7 +121,7 @@ func TestHazardRecoverCluster(t *testing.T) {
 		late := &ledger{load: func() { g.net.hold("at-a", "at-c") }}
 		if open {
 			members := []Member{{Identity{"r-a", "at-a"}, true}, {Identity{"r-b", "at-b"}, true}, {Identity{"r-c", "at-c"}, true}}
-			g.start("b", nil)
+			g.start("b", func(c *Config) { c.Hazards.TakenBack = true })
 			g.start("a", func(c *Config) {
 				c.Hazards.RecoverCluster = &OldLife{State: state, Index: 100, Term: 5, Members: members}
 			})

@@ -81,7 +81,7 @@ func (s *snapshots) Open(id string) (*raft.SnapshotMeta, io.ReadCloser, error) {
 
 // openReceived reads a received snapshot, opened if it came sealed.
 func (s *snapshots) openReceived(from *spool, plain bool, meta raft.SnapshotMeta) *receivedReader {
-	r := &receivedReader{spool: from, fsm: s.fsm, meta: meta}
+	r := &receivedReader{spool: from, fsm: s.fsm, meta: meta, back: s.cfg.Hazards.TakenBack}
 	if !plain && s.cfg.OpenSnapshot != nil {
 		r.open = func(sealed io.Reader) (io.Reader, error) {
 			return s.cfg.OpenSnapshot(sealed, s.info(&meta, nil))

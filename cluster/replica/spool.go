@@ -52,10 +52,15 @@ type receivedReader struct {
 	opened io.Reader
 	fsm    *fsm
 	meta   raft.SnapshotMeta
+	back   bool // for tests: it may take the state back
 }
 
 func (r *receivedReader) Read(p []byte) (int, error) {
 	if r.opened == nil {
+		if applied := r.fsm.command.Load(); r.meta.Index < applied && !r.back {
+			// Who reads here was promised never to be taken back.
+			return 0, fmt.Errorf("snapshot at %d is older than the state, at %d", r.meta.Index, applied)
+		}
 		r.opened = &spoolReader{spool: r.spool}
 		if r.open != nil {
 			opened, err := r.open(r.opened)

@@ -37,18 +37,28 @@ const (
 	Progress Method = 6
 	// Ping asks who lives there.
 	Ping Method = 7
+	// Lease asks the leader of groups for read leases.
+	Lease Method = 8
+	// Settle asks the leader of a shard to complete the barrier of an erasure.
+	Settle Method = 9
+	// Await asks a replica whether it has applied an index.
+	Await Method = 10
 	// Changes asks which subjects changed, of many groups at once.
 	Changes Method = 11
+
+	// Last is the highest of them.
+	Last = Changes
 )
 
 var methodNames = [...]string{
 	Join: "join", Propose: "propose", Change: "change", Read: "read",
-	Confirm: "confirm", Progress: "progress", Ping: "ping", Changes: "changes",
+	Confirm: "confirm", Progress: "progress", Ping: "ping",
+	Lease: "lease", Settle: "settle", Await: "await", Changes: "changes",
 }
 
 // String returns the method's name, for logs and metrics.
 func (m Method) String() string {
-	if m < Join || m > Changes {
+	if m < Join || m > Last {
 		return "unknown"
 	}
 	return methodNames[m]

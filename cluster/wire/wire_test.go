@@ -14,6 +14,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"cloakroom"
 	"cloakroom/cluster/command"
@@ -86,6 +87,12 @@ var kinds = []func() message{
 	func() message { return &PingReply{} },
 	func() message { return &ChangesRequest{} },
 	func() message { return &ChangesReply{} },
+	func() message { return &LeaseRequest{} },
+	func() message { return &LeaseReply{} },
+	func() message { return &SettleRequest{} },
+	func() message { return &SettleReply{} },
+	func() message { return &AwaitRequest{} },
+	func() message { return &AwaitReply{} },
 }
 
 func token(first byte) (t cloakroom.Token) {
@@ -152,6 +159,16 @@ func samples() []message {
 			{Code: OK, More: true, Reach: 1, Changes: []SubjectChange{{Index: 1, Token: token(3), Kind: 3}}},
 			{Code: OK, Gap: true, Reach: 1 << 40}, {Code: Unavailable}}},
 		&ChangesReply{},
+		&LeaseRequest{Parts: []LeasePart{
+			{Group: 1, Generation: 1, Term: 7, Replica: []byte("r1")}, {Group: 2, Generation: 3, Replica: []byte("r2")}}},
+		&LeaseRequest{},
+		&LeaseReply{Length: 3 * time.Second, Parts: []LeaseAnswer{{Code: OK, Index: 99}, {Code: NotLeader, Hint: "r3"}, {Code: Unavailable}}},
+		&LeaseReply{},
+		&SettleRequest{Group: 1, Generation: 2, Index: 3},
+		&SettleReply{Code: OK},
+		&SettleReply{Code: NotLeader, Hint: "r3"},
+		&AwaitRequest{Group: 1, Generation: 2, Index: 3, Replica: "r1"},
+		&AwaitReply{Code: OK},
 	}
 }
 
@@ -288,6 +305,11 @@ func TestDecodeRefuses(t *testing.T) {
 		"more items":            {&ProposeRequest{}, (&ProposeRequest{Count: 3, Items: items(2)}).Append(nil)},
 		"too many members":      {&JoinReply{}, (&JoinReply{Code: OK, Members: make([]Member, MaxMembers+1)}).Append(nil)},
 		"a string too long":     {&PingReply{}, long},
+		"a lease for nobody":    {&LeaseRequest{}, (&LeaseRequest{Parts: []LeasePart{{Group: 1}}}).Append(nil)},
+		"a lease twice": {&LeaseRequest{}, (&LeaseRequest{Parts: []LeasePart{
+			{Group: 1, Replica: []byte("r")}, {Group: 1, Replica: []byte("s")}}}).Append(nil)},
+		"too many leases": {&LeaseRequest{}, (&LeaseRequest{Parts: make([]LeasePart, MaxGroups+1)}).Append(nil)},
+		"an await's code": {&AwaitReply{}, patch(&AwaitReply{Code: OK}, 1, 0)},
 	} {
 		if err := c.into.Decode(c.b); !errors.Is(err, cloakroom.ErrMalformed) {
 			t.Errorf("%s: %v, want ErrMalformed", name, err)

@@ -31,6 +31,7 @@ var plan = map[string][]string{
 	"cluster/wire":      {"", "cluster/command"},
 	"cluster/confirm":   {""},
 	"cluster/cert":      {""},
+	"cluster/lease":     {},
 	"cluster/peer":      {"", "cluster/cert"},
 	"cluster":           {"", "cluster/*", "snapshot"},
 	"node/policy":       {""},
