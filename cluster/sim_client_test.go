@@ -94,7 +94,7 @@ func (c *simClient) look() {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), 200*time.Millisecond)
 	defer cancel()
-	c.read(ctx, l, cloakroom.Linearizable, c.newest()...)
+	c.read(ctx, l, cloakroom.Level(c.draw.IntN(2)), c.newest()...)
 }
 
 // pick returns a subject: one of the newest, now and then a new or an old one.
@@ -134,7 +134,7 @@ func (c *simClient) step() {
 	at := serving[c.draw.IntN(len(serving))]
 	ctx, cancel := context.WithTimeout(context.Background(), limit)
 	defer cancel()
-	level := cloakroom.Linearizable
+	level := cloakroom.Level(c.draw.IntN(2))
 	switch {
 	case dice < 35:
 		c.put(ctx, at, subject, false)

@@ -61,7 +61,6 @@ func simMissings() []simMissing {
 		{"settleOnlyMembers", hazards{settleOnlyMembers: true}, drawRemoval, 3, 0},
 		{"settleVotersOnly", hazards{settleVotersOnly: true}, drawLearner, 4, 0},
 		{"settleYoungLeader", hazards{settleYoungLeader: true}, drawSuccession, 3, 0},
-		{"settleNoRound", hazards{settleNoRound: true}, drawStuck, 3, 0},
 		{"settleOnce", hazards{settleOnce: true}, drawLonely, 3, 0},
 	}
 }
