@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"slices"
 	"time"
 
 	"cloakroom"
@@ -103,6 +104,14 @@ func (cfg Config) fill() (Config, error) {
 	}
 	if len(cfg.Schema) == 0 {
 		faults = append(faults, errors.New("the schema declares no field"))
+	}
+	for i, name := range cfg.Domains {
+		if !directory.ValidName(name) {
+			faults = append(faults, fmt.Errorf("domain %q: the name must be lower-case letters, digits, '_', '-' and '.', a letter first", name))
+		}
+		if name == "default" || slices.Contains(cfg.Domains[:i], name) {
+			faults = append(faults, fmt.Errorf("domain %q is there already", name))
+		}
 	}
 	for _, p := range cfg.Principals {
 		if len(p.Token) == 0 || len(p.Token) > maxTokenBytes {

@@ -22,6 +22,7 @@ func (s *Server) handler() http.Handler {
 	mux.HandleFunc("POST /v1/subjects", s.post)
 	mux.HandleFunc("POST /v1/subjects/batch", s.batch)
 	mux.HandleFunc("PUT /v1/subjects/{id}", s.put)
+	mux.HandleFunc("PUT /v1/subjects/by-source", s.upsert)
 	mux.HandleFunc("PATCH /v1/subjects/{id}", s.patch)
 	mux.HandleFunc("GET /v1/subjects/{id}", s.get)
 	mux.HandleFunc("DELETE /v1/subjects/{id}", s.erase)
@@ -228,6 +229,38 @@ func (s *Server) put(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	answer(w, status, map[string]any{"id": id.String(), "version": version})
+}
+
+// upsert keeps a subject for each source and domain; that those of one person
+// are one, it leaves out.
+func (s *Server) upsert(w http.ResponseWriter, r *http.Request) {
+	var d struct {
+		source
+		deposit
+	}
+	if !decode(w, r, &d) {
+		return
+	}
+	if d.Issuer == "" || d.Subject == "" {
+		Problem(w, http.StatusBadRequest, "malformed")
+		return
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	d.source.domain = d.Domain
+	id, known := s.sources[d.source]
+	if !known {
+		id = s.id()
+		s.sources[d.source] = id
+	}
+	status, version := s.store(id, &d.deposit)
+	answer(w, status, map[string]any{"id": id.String(), "version": version})
+}
+
+type source struct {
+	Issuer  string `json:"issuer"`
+	Subject string `json:"subject"`
+	domain  string
 }
 
 func (s *Server) patch(w http.ResponseWriter, r *http.Request) {

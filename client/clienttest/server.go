@@ -25,6 +25,7 @@ type Server struct {
 	mu       sync.Mutex
 	subjects map[cloakroom.Pseudonym]*Subject
 	replays  map[string]replay // :: Idempotency-Key → first answer
+	sources  map[source]cloakroom.Pseudonym
 	requests []Request
 	limit    int
 	hook     func(w http.ResponseWriter, r *http.Request) bool
@@ -65,6 +66,7 @@ func New() *Server {
 	s := &Server{
 		subjects: map[cloakroom.Pseudonym]*Subject{},
 		replays:  map[string]replay{},
+		sources:  map[source]cloakroom.Pseudonym{},
 		limit:    16 << 20,
 	}
 	s.Server = httptest.NewServer(s.handler())

@@ -127,6 +127,10 @@ func (p *Principal) fault(v *View) string {
 	return ""
 }
 
+// ValidName reports whether name can be that of a domain, field, purpose or
+// principal.
+func ValidName(name string) bool { return validName(name) }
+
 // validName reports whether name is 1 to 64 of a-z 0-9 _ - . with a letter first.
 func validName(name string) bool {
 	if len(name) == 0 || len(name) > cloakroom.MaxNameBytes || name[0] < 'a' || name[0] > 'z' {

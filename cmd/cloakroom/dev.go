@@ -24,6 +24,7 @@ type devFlags struct {
 	listen, token, caOut, memoryLock, memoryLimit string
 	nodes                                         nodeCount
 	people                                        int
+	domains                                       []string
 	tls                                           bool
 	ceiling                                       int
 	hooks                                         devHooks
@@ -51,6 +52,8 @@ restart, given in another terminal, play that. Of two, both hold every value and
 none can die. Of four or five, three hold each value: one can die, and after a
 second death some shards may have no majority.
 
+A person has a pseudonym of its own in each --domain: deposit --issuer shows it.
+
 A token given with --token can be seen by every user of this machine;
 --token-file reads it from a file, and without either a random one is made.`,
 		Args: cobra.NoArgs,
@@ -63,6 +66,7 @@ A token given with --token can be seen by every user of this machine;
 	flags.Var(&f.nodes, "nodes", fmt.Sprintf("number of nodes, 1 to %d", maxDevNodes))
 	flags.StringVar(&f.token, "token", "", "token of the one principal")
 	flags.IntVar(&f.people, "people", 0, "number of made-up people to deposit")
+	flags.StringSliceVar(&f.domains, "domain", nil, "pseudonymisation domain beside the default one; may be given several times")
 	flags.BoolVar(&f.tls, "tls", false, "serve TLS, with a certificate made for this run")
 	flags.StringVar(&f.caOut, "ca-out", "cloakroom-dev-ca.pem", "file to write that certificate to, for --cacert")
 	flags.StringVar(&f.memoryLock, "memory-lock", "auto", "auto, required or off: what to do when memory can't be locked")
@@ -156,7 +160,7 @@ func (a *app) serveDev(ctx context.Context, f *devFlags, nodes *fleet, token []b
 // with them.
 func (a *app) devConfig(f *devFlags, token []byte) (node.Config, error) {
 	cfg := node.DevConfig(token)
-	cfg.KeepDumpable = a.keepDumpable
+	cfg.KeepDumpable, cfg.Domains = a.keepDumpable, f.domains
 	if f.ceiling > 0 {
 		answer := bytes.Repeat([]byte("x"), f.ceiling)
 		cfg.Fixed = func(string, string) []byte { return answer }

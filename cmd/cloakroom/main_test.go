@@ -27,7 +27,7 @@ func TestMain(m *testing.M) {
 // one each, in this process. $TOKEN is the file with its token.
 func TestScripts(t *testing.T) {
 	runScripts(t, "testdata/scripts", func(env *testscript.Env, token string) error {
-		url, stop := startDev(t, "--token-file", token, "--people", "3")
+		url, stop := startDev(t, "--token-file", token, "--people", "3", "--domain", "shop")
 		env.Defer(stop)
 		env.Setenv("CLOAKROOM_ADDR", url)
 		return nil

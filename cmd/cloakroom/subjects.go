@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"fmt"
 	"slices"
@@ -16,6 +17,7 @@ import (
 
 func (a *app) deposit() *cobra.Command {
 	var s client.Subject
+	var from sourceFlags
 	var id string
 	var each map[string]string
 	c := &cobra.Command{
@@ -26,7 +28,12 @@ object, and prints the pseudonym:
 
   echo '{"display_name":"Ada Lovelace"}' | cloakroom deposit
 
-With --id the subject is created or replaced under that pseudonym. With --json
+With --id the subject is created or replaced under that pseudonym. With --issuer
+it is the one whom an identity provider calls by the name in --subject-file: found
+and replaced, or created. --subject gives the name itself, which every user of
+this machine can then see. Each --domain has a pseudonym of its own for a person.
+
+With --json
 the answer has an index, which get and resolve take as --after to see this
 deposit on whichever node they ask.`,
 		Args: func(c *cobra.Command, args []string) error {
@@ -47,9 +54,14 @@ deposit on whichever node they ask.`,
 			if s.FieldTTL, err = fieldTTLs(each); err != nil {
 				return err
 			}
-			return a.runDeposit(c, args, s)
+			source, err := from.source(id != "")
+			if err != nil {
+				return err
+			}
+			return a.runDeposit(c, args, source, s)
 		},
 	}
+	from.add(c)
 	c.Flags().StringVar(&id, "id", "", "pseudonym to create or replace; without it the server draws one")
 	c.Flags().StringVar(&s.Domain, "domain", "", "pseudonymisation domain")
 	c.Flags().DurationVar(&s.TTL, "ttl", 0, "how long the values are kept, as in 8760h")
@@ -70,7 +82,7 @@ func fieldTTLs(texts map[string]string) (map[string]time.Duration, error) {
 	return ttls, nil
 }
 
-func (a *app) runDeposit(c *cobra.Command, args []string, s client.Subject) error {
+func (a *app) runDeposit(c *cobra.Command, args []string, source *client.Source, s client.Subject) error {
 	path := ""
 	if len(args) > 0 {
 		path = args[0]
@@ -88,7 +100,12 @@ func (a *app) runDeposit(c *cobra.Command, args []string, s client.Subject) erro
 	}
 	defer server.Close()
 	write := server.Deposit
-	if s.ID != (cloakroom.Pseudonym{}) {
+	switch {
+	case source != nil:
+		write = func(ctx context.Context, s client.Subject) (client.Deposited, error) {
+			return server.Upsert(ctx, *source, s)
+		}
+	case s.ID != (cloakroom.Pseudonym{}):
 		write = server.Put
 	}
 	done, err := write(c.Context(), s)
