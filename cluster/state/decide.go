@@ -65,6 +65,7 @@ func decide(c *command.Command, b *before, now uint32) decision {
 // not there for a put, except that a create-only put, which lists only some
 // fields, would leave old ones behind and is refused. A put never moves a
 // subject to another domain: who may write to one could take it from another.
+// One with links stays in its domain for good, since what a handle seals names it.
 // Links stay in every case, or what stands under their tokens would be nobody's.
 func decidePut(c *command.Command, b *before, now uint32) decision {
 	if c.Flags&command.ReplaceOnly != 0 && !b.there {
@@ -77,7 +78,7 @@ func decidePut(c *command.Command, b *before, now uint32) decision {
 	if c.Flags&command.CreateOnly != 0 && b.there {
 		return refuse(command.Exists)
 	}
-	if visible && c.Domain != b.subject.Domain {
+	if (visible || b.subject.Links.Len() > 0) && c.Domain != b.subject.Domain {
 		return refuse(command.Exists)
 	}
 	after := command.SubjectRecord{

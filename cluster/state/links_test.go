@@ -139,6 +139,9 @@ func TestRevivedSubjectKeepsItsLinks(t *testing.T) {
 	b.Expected = one
 	wantCode(t, f.do(b), command.VersionMismatch)
 	b.Flags = 0
+	b.Domain++ // the handle says of which domain the subject is
+	wantCode(t, f.do(b), command.Exists)
+	b.Domain--
 	wantCode(t, f.do(b), command.Created)
 	if got := f.kinds(ada); len(got) != 2 {
 		t.Errorf("links = %v, want the old one and the new one", got)

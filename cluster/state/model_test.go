@@ -195,7 +195,7 @@ func (m *model) refuse(c *command.Command, s command.SubjectRecord, there, gone 
 		return command.VersionMismatch
 	case puts && there && c.Flags&command.CreateOnly != 0:
 		return command.Exists
-	case puts && there && !gone && c.Domain != s.Domain:
+	case puts && there && (!gone || len(m.linksOf(c.Subject)) > 0) && c.Domain != s.Domain:
 		return command.Exists
 	case m.taken(c):
 		return command.Bound
