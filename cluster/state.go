@@ -63,27 +63,42 @@ func (m stateMachine) Count() (subjects, erased, records int) {
 type sweeping interface {
 	Time() uint64
 	Expired(after cloakroom.Token, now uint32, limit int, dst []cloakroom.Token) []cloakroom.Token
+	Living(after cloakroom.Token, limit int, dst []cloakroom.Token) []cloakroom.Token
 }
 
 // Expired returns, in token order, the subject tokens of at most limit
 // subjects after the given one whose expiry is at or before the given time, in
 // unix seconds by shard time. This node leads the shard.
-func (c *Cluster) Expired(shard cloakroom.ShardID, after cloakroom.Token, before uint32, limit int) ([]cloakroom.Token, error) {
+func (c *Cluster) Expired(shard cloakroom.ShardID, after cloakroom.Token, before uint32, limit int) (tokens []cloakroom.Token, err error) {
+	err = c.sweep(shard, func(m sweeping) { tokens = m.Expired(after, before, limit, nil) })
+	return tokens, err
+}
+
+// Living returns, in token order, the subject tokens of at most limit living
+// subjects after the given one. This node leads the shard.
+func (c *Cluster) Living(shard cloakroom.ShardID, after cloakroom.Token, limit int) (tokens []cloakroom.Token, err error) {
+	err = c.sweep(shard, func(m sweeping) { tokens = m.Living(after, limit, nil) })
+	return tokens, err
+}
+
+// sweep hands look the machine of a shard that this node leads.
+func (c *Cluster) sweep(shard cloakroom.ShardID, look func(sweeping)) error {
 	s, err := c.shard(shard)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	c.reading.RLock()
 	defer c.reading.RUnlock()
 	member, _ := s.lead()
 	if member == nil {
-		return nil, fmt.Errorf("sweep shard %d: %w", shard, errMoved)
+		return fmt.Errorf("sweep shard %d: %w", shard, errMoved)
 	}
 	m, ok := member.machine.(sweeping)
 	if !ok {
-		return nil, fmt.Errorf("sweep shard %d: its machine knows no expiry", shard)
+		return fmt.Errorf("sweep shard %d: its machine knows no expiry", shard)
 	}
-	return m.Expired(after, before, limit, nil), nil
+	look(m)
+	return nil
 }
 
 // ShardTime returns how late it is in a shard, in unix milliseconds, as far as

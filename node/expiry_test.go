@@ -5,6 +5,8 @@ import (
 	"testing"
 	"time"
 
+	"cloakroom"
+	"cloakroom/cluster/directory"
 	"cloakroom/node"
 )
 
@@ -130,5 +132,73 @@ func TestTTLsThatCannotBe(t *testing.T) {
 		if got := h.call("GET", "/v1/subjects/"+kept.ID, "", "Cloakroom-Consistency", "linearizable").want(t, 200, "").body; got != before || h.node.Subjects() != 1 {
 			t.Errorf("node %d: something changed", i+1)
 		}
+	}
+}
+
+// A field that expired before its subject is wiped by itself, an hour later,
+// and nothing else of the subject changes.
+func TestExpiredFieldsAreWiped(t *testing.T) {
+	var c clock
+	var u uptime
+	nodes := openMany(t, 3, func(cfg *node.Config) { cfg.Now, cfg.Uptime = c.now, u.now; cfg.Shards = 1 })
+	all := func() {
+		for _, h := range nodes {
+			sweep(t, h)
+		}
+	}
+	body := `{"fields":{"display_name":"Ada Lovelace","email":"ada@example.org"},"ttl":{"email":"1h"}}`
+	var ids []string
+	for i := range 300 { // more than one look takes
+		ids = append(ids, nodes[i%3].deposit(body).ID)
+	}
+	kept := nodes[0].deposit(body, "Idempotency-Key", "k1")
+	later := nodes[0].deposit(`{"fields":{"email":"grace@example.org"},"ttl":{"email":"9h"}}`)
+	const before, after = 3*301 + 2, 2*301 + 2
+	all()
+	u.advance(2 * time.Minute)
+	c.advance(3 * time.Hour)
+	await(t, "the field has expired", func() bool {
+		return len(nodes[1].resolve([]string{kept.ID}, `["email"]`).Subjects[kept.ID]) == 0
+	})
+	for range 3 {
+		all()
+	}
+	if got := nodes[0].node.Records(); got != before {
+		t.Fatalf("%d records as soon as clocks jumped ahead, want %d", got, before)
+	}
+	nodes[2].call("PATCH", "/v1/subjects/"+ids[0], `{"fields":{"email":"king@example.org"}}`).want(t, 200, "") // brought anew
+	u.advance(time.Hour)
+	for range 3 {
+		all()
+	}
+	for _, h := range nodes {
+		await(t, "the fields are wiped", func() bool { return h.node.Records() == after+1 })
+	}
+	if again := nodes[2].deposit(body, "Idempotency-Key", "k1"); again != kept {
+		t.Error("the wiping changed the subject: a repetition is another write")
+	}
+	p := nodes[1].resolve([]string{ids[0], ids[299], later.ID}, `["email","display_name"]`)
+	if p.Subjects[ids[0]]["email"] != "king@example.org" || p.Subjects[ids[299]]["display_name"] != "Ada Lovelace" || p.Subjects[later.ID]["email"] == nil {
+		t.Error("what has not expired went with it")
+	}
+}
+
+// Who may write some fields can't end the life of the others.
+func TestAPutOfSomeFieldsLeavesTheOthersTheirTime(t *testing.T) {
+	var c clock
+	h := open(t, func(cfg *node.Config) {
+		cfg.Now = c.now
+		cfg.Principals = append(cfg.Principals, node.Principal{Name: "mailer", Token: []byte("token-mailer"), Grant: directory.Grant{
+			Actions: []directory.Action{directory.Deposit}, Fields: []cloakroom.FieldNumber{cloakroom.FirstField + 1}, AllDomains: true, Form: directory.FormPlain}})
+	})
+	d := h.deposit(ada)
+	h.call("PUT", "/v1/subjects/"+d.ID, `{"fields":{"email":"ada@example.com"},"ttl":"1h"}`, "Authorization", "Bearer token-mailer").want(t, 200, "")
+	c.advance(2 * time.Hour)
+	await(t, "the e-mail address has expired", func() bool {
+		return h.resolve([]string{d.ID}, `["email","display_name"]`).Subjects[d.ID]["email"] == nil
+	})
+	got := h.call("GET", "/v1/subjects/"+d.ID, "").want(t, 200, "")
+	if !strings.Contains(got.body, "Ada Lovelace") || strings.Contains(got.body, "example") {
+		t.Error("the name went with the e-mail address, or that is still shown")
 	}
 }

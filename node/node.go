@@ -51,6 +51,7 @@ type Node struct {
 	rules       atomic.Pointer[rules]
 	reads       reads
 	grace       grace // of what has expired
+	scrub       scrub // for fields that have
 	ready       atomic.Bool
 	giving      sync.RWMutex // held while keys are handed over, or wiped
 	shut        atomic.Bool

@@ -22,6 +22,7 @@ func (n *Node) sealItems(w *write) error {
 	for i := range w.items {
 		w.drafts[i].now = n.timeOf(w.rules, w.drafts[i].shard)
 		n.draft(w, i)
+		w.keepOthers(i)
 		sealed += w.drafts[i].bytes
 		fields += cap(w.drafts[i].command.Fields)
 	}
@@ -119,6 +120,21 @@ func (w *write) subjectExpiry(item *api.Deposit, now time.Time) uint32 {
 		latest = max(latest, at)
 	}
 	return latest
+}
+
+// keepOthers has a put by somebody whose grant does not cover every field leave
+// the others their time: the subject lives as long as the last of its fields.
+func (w *write) keepOthers(i int) {
+	c := &w.drafts[i].command
+	if c.Kind == command.Merge || c.Flags&command.CreateOnly != 0 {
+		return
+	}
+	for _, number := range w.rules.declared {
+		if !w.caller.grant.Fields.Has(number) {
+			c.Flags |= command.LaterExpiry
+			return
+		}
+	}
 }
 
 func unixAfter(now time.Time, d time.Duration) uint32 {

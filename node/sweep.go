@@ -61,8 +61,9 @@ func (n *Node) sweep(ctx context.Context) {
 }
 
 // sweepShard wipes all subjects of a shard that this node leads whose grace is
-// over, in entries that leave room for others' between them. Of other shards
-// that are here it notes the time only, for when it leads them.
+// over, in entries that leave room for others' between them, and some fields
+// (scrub.go). Of other shards that are here it notes the time only, for when it
+// leads them.
 func (n *Node) sweepShard(ctx context.Context, shard cloakroom.ShardID) error {
 	time := uint32(min(n.cluster.ShardTime(shard)/1000, math.MaxUint32))
 	if time == 0 {
@@ -77,8 +78,11 @@ func (n *Node) sweepShard(ctx context.Context, shard cloakroom.ShardID) error {
 	var after cloakroom.Token
 	for {
 		next, err := n.sweepSome(ctx, shard, after, before)
-		if err != nil || next == (cloakroom.Token{}) {
+		if err != nil {
 			return err
+		}
+		if next == (cloakroom.Token{}) {
+			return n.scrubShard(ctx, shard, before)
 		}
 		after = next
 	}

@@ -28,7 +28,9 @@ const (
 	Merge Kind = 2
 	// Erase removes every listed field for good and leaves the erased mark.
 	Erase Kind = 3
-	// Expire wipes a subject whose expiry has passed; no mark stays.
+	// Expire wipes a subject whose expiry has passed; no mark stays. With
+	// [HasExpected] it wipes the listed fields instead, if the subject is at that
+	// version, and leaves its record as it is: fields that expired before it.
 	Expire Kind = 4
 	// Touch is reserved: a new expiry.
 	Touch Kind = 5
@@ -72,6 +74,9 @@ const (
 	// [NotFound]; one whose expiry has passed is there until it is wiped. Whoever
 	// knows a subject by a link must not make it anew without that link.
 	ReplaceOnly Flags = 1 << 5
+	// LaterExpiry has a put or bind keep the expiry that it finds if that is
+	// later: one that lists only some of the fields must not end the others.
+	LaterExpiry Flags = 1 << 6
 )
 
 // KeyTag is the keyed PRF of principal and Idempotency-Key. Zero: the write

@@ -208,7 +208,7 @@ func TestDecodeRefuses(t *testing.T) {
 		"other format":     patch(0, 2),
 		"kind 0":           patch(1, 0),
 		"kind 11":          patch(1, 11),
-		"unknown flag":     patch(2, 1<<6),
+		"unknown flag":     patch(2, 1<<7),
 		"flag without tag": patch(2, byte(hasKeyTag)), // shifts the rest
 		"cut short":        valid.Append(nil)[:40],
 		"one byte more":    append(valid.Append(nil), 0),

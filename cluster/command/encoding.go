@@ -14,7 +14,7 @@ import (
 //	0       1     format, 1
 //	1       1     kind
 //	2       1     flags: bit 0 create-only, 1 expected version, 2 key tag,
-//	              3 expiry, 4 value, 5 replace-only; 6 and 7 are zero
+//	              3 expiry, 4 value, 5 replace-only, 6 later expiry; 7 is zero
 //	3       2     domain
 //	5       4     schema epoch
 //	9       16    subject token
@@ -39,7 +39,7 @@ const (
 	hasKeyTag Flags = 1 << 2
 	hasExpiry Flags = 1 << 3
 	hasValue  Flags = 1 << 4
-	callers         = CreateOnly | HasExpected | ReplaceOnly
+	callers         = CreateOnly | HasExpected | ReplaceOnly | LaterExpiry
 	allFlags        = callers | hasKeyTag | hasExpiry | hasValue
 )
 

@@ -172,6 +172,59 @@ func TestExpireWipesOnlyWhatIsDue(t *testing.T) {
 	wantCode(t, f.do(expire), command.NotFound)
 }
 
+// Fields that expired before their subject go by themselves, if it is still
+// what the sweeper saw; the subject's record stays as it is.
+func TestExpireWipesSingleFields(t *testing.T) {
+	f := newFixture(t)
+	p := put(one, field(name, "ada"), field(mail, "a@b"))
+	p.Expiry, p.KeyTag = 900, keyTag
+	f.do(p)
+	wipe := command.Command{Kind: command.Expire, Flags: command.HasExpected, Expected: two, Subject: ada, Fields: []command.Field{field(mail, "")}}
+	wantCode(t, f.do(wipe), command.VersionMismatch)
+	wipe.Expected = one
+	want := command.Result{Code: command.Done, Version: one, Expiry: 900}
+	if got := f.do(wipe); got != want {
+		t.Errorf("wipe = %+v, want %+v", got, want)
+	}
+	if f.record(mail) != "" || f.record(name) != "ada" {
+		t.Error("the other field went, or this one stayed")
+	}
+	wantCode(t, f.do(p), command.Replayed) // the tag is what it was
+	wipe.Fields[0].Record = []byte("new")
+	wantCode(t, f.do(wipe), command.Done)
+	if f.record(mail) != "" {
+		t.Error("a wipe wrote a value")
+	}
+	f.do(command.Command{Kind: command.Erase, Subject: ada, Version: two})
+	wantCode(t, f.do(wipe), command.NotFound)
+}
+
+// A put of some fields does not end the life of the others.
+func TestAPutThatKeepsTheLaterExpiry(t *testing.T) {
+	for _, test := range []struct{ before, put, want uint32 }{
+		{900, 500, 900}, {500, 900, 900}, {0, 500, 0}, {500, 0, 0},
+	} {
+		f := newFixture(t)
+		p := put(one, field(name, "ada"))
+		p.Expiry = test.before
+		f.do(p)
+		p = put(two, field(mail, "a@b"))
+		p.Expiry, p.Flags = test.put, command.LaterExpiry
+		if got := f.do(p); got.Expiry != test.want || got.Code != command.Replaced {
+			t.Errorf("%d over %d: got %+v, want %d", test.put, test.before, got, test.want)
+		}
+	}
+	f := newFixture(t)
+	p := put(one, field(name, "ada"))
+	p.Expiry = 100
+	f.do(p)
+	f.do(command.Command{Kind: command.Time, Value: 200_000})
+	p.Expiry, p.Flags, p.Version = 300, command.LaterExpiry, two
+	if got := f.do(p); got.Expiry != 300 || got.Code != command.Created {
+		t.Errorf("over an expired one: %+v", got)
+	}
+}
+
 func TestPutDoesNotMoveASubjectToAnotherDomain(t *testing.T) {
 	f := newFixture(t)
 	p := put(one, field(name, "ada"))

@@ -84,10 +84,21 @@ func decidePut(c *command.Command, b *before, now uint32) decision {
 	after := command.SubjectRecord{
 		Version: c.Version, Domain: c.Domain, KeyTag: c.KeyTag, Expiry: c.Expiry, Links: b.subject.Links,
 	}
-	if visible {
-		return leave(command.Replaced, after)
+	if !visible {
+		return leave(command.Created, after)
 	}
-	return leave(command.Created, after)
+	if c.Flags&command.LaterExpiry != 0 {
+		after.Expiry = later(c.Expiry, b.subject.Expiry)
+	}
+	return leave(command.Replaced, after)
+}
+
+// later returns the later one of two expiries; 0 is never.
+func later(a, b uint32) uint32 {
+	if a == 0 || b == 0 {
+		return 0
+	}
+	return max(a, b)
 }
 
 // decideBind is a put that also wants the tokens of its links. What the put is
@@ -143,11 +154,17 @@ func decideErase(c *command.Command, b *before, now uint32) decision {
 }
 
 // decideExpire wipes a subject only if it still has the expiry that the
-// sweeper saw and that expiry has passed: a write in between wins.
+// sweeper saw and that expiry has passed: a write in between wins. So it does
+// over the wiping of single fields, whose expiry only the sweeper can read: the
+// version tells whether they are still the ones it saw.
 func decideExpire(c *command.Command, b *before, now uint32) decision {
-	switch {
+	switch fields := c.Flags&command.HasExpected != 0; {
 	case !b.there || b.subject.Erased:
 		return refuse(command.NotFound)
+	case fields && c.Expected != b.subject.Version:
+		return refuse(command.VersionMismatch)
+	case fields:
+		return leave(command.Done, b.subject)
 	case c.Expiry != b.subject.Expiry || !expired(&b.subject, now):
 		return refuse(command.VersionMismatch)
 	}

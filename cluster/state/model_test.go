@@ -126,6 +126,11 @@ func (m *model) write(c *command.Command, s command.SubjectRecord, there bool) c
 	if code := m.refuse(c, s, there, gone); code != 0 {
 		return code
 	}
+	if c.Kind == command.Expire && c.Flags&command.HasExpected != 0 {
+		m.note(c, s.Domain, Changed)
+		m.setFields(c, false)
+		return command.Done
+	}
 	if c.Kind == command.Expire {
 		m.note(c, s.Domain, Expired)
 		delete(m.subjects, c.Subject)
@@ -145,6 +150,9 @@ func (m *model) write(c *command.Command, s command.SubjectRecord, there bool) c
 		code = command.Merged
 	case there && !gone:
 		code = command.Replaced
+		if c.Flags&command.LaterExpiry != 0 && c.Expiry != 0 && (s.Expiry == 0 || s.Expiry > c.Expiry) {
+			next.Expiry = s.Expiry
+		}
 	}
 	if puts && gone && s.Domain != c.Domain {
 		m.changes = append(m.changes, Change{c.Subject, s.Domain, Expired})
@@ -155,11 +163,15 @@ func (m *model) write(c *command.Command, s command.SubjectRecord, there bool) c
 		m.unlink(c, &next)
 		return code
 	}
-	m.note(c, next.Domain, Changed)
+	kind := Changed
+	if !there {
+		kind = Created
+	}
+	m.note(c, next.Domain, kind)
 	for _, l := range c.Links {
 		m.links[l.Token] = modelLink{c.Subject, l}
 		if l.Kind == command.Alias {
-			m.changes = append(m.changes, Change{l.Token, l.Domain, Changed})
+			m.changes = append(m.changes, Change{l.Token, l.Domain, Created})
 		}
 	}
 	return code
@@ -173,6 +185,10 @@ func (m *model) refuse(c *command.Command, s command.SubjectRecord, there, gone 
 	switch {
 	case c.Kind == command.Expire && (!there || s.Erased):
 		return command.NotFound
+	case c.Kind == command.Expire && c.Flags&command.HasExpected != 0 && differs:
+		return command.VersionMismatch
+	case c.Kind == command.Expire && c.Flags&command.HasExpected != 0:
+		return 0
 	case c.Kind == command.Expire && (!gone || c.Expiry != s.Expiry):
 		return command.VersionMismatch
 	case c.Kind == command.Expire:
@@ -298,6 +314,17 @@ func (m *model) stream() []byte {
 func (m *model) expired(after cloakroom.Token, now uint32) (tokens []cloakroom.Token) {
 	for token, s := range m.subjects {
 		if !s.Erased && s.Expiry != 0 && s.Expiry <= now && compareTokens(token, after) > 0 {
+			tokens = append(tokens, token)
+		}
+	}
+	slices.SortFunc(tokens, compareTokens)
+	return tokens
+}
+
+// living lists the living subjects after a token.
+func (m *model) living(after cloakroom.Token) (tokens []cloakroom.Token) {
+	for token, s := range m.subjects {
+		if !s.Erased && compareTokens(token, after) > 0 {
 			tokens = append(tokens, token)
 		}
 	}

@@ -59,7 +59,7 @@ func drawCommand(t *rapid.T, now uint32) command.Command {
 			command.Put, command.Put, command.Put, command.Merge, command.Merge, command.Erase, command.Expire,
 			command.Time, command.Touch, command.Level, command.Bind, command.Bind, command.Bind,
 		}).Draw(t, "kind"),
-		Flags:       command.Flags(rapid.SampledFrom([]int{0, 0, 0, 1, 2, 3, 32, 34}).Draw(t, "flags")),
+		Flags:       command.Flags(rapid.SampledFrom([]int{0, 0, 0, 1, 2, 3, 32, 34, 64, 66}).Draw(t, "flags")),
 		Domain:      cloakroom.Domain(small.Draw(t, "domain")),
 		SchemaEpoch: uint32(rapid.SampledFrom([]int{2, 2, 2, 2, 2, 2, 0, 1}).Draw(t, "schema")),
 		Subject:     modelToken(person),
@@ -268,6 +268,16 @@ func (r *modelRun) compareSweep(t *rapid.T) {
 	}
 	if want := r.model.expired(start, now); !slices.Equal(got, want) {
 		t.Fatalf("sweep found %x, want %x", got, want)
+	}
+	got = nil
+	for after := start; len(got) <= 8; after = got[len(got)-1] {
+		n := len(got)
+		if got = r.machine.Living(after, 2, got); len(got) == n {
+			break
+		}
+	}
+	if want := r.model.living(start); !slices.Equal(got, want) {
+		t.Fatalf("living are %x, want %x", got, want)
 	}
 }
 

@@ -110,11 +110,13 @@ func (p *plan) carryOut(m *Machine, c *command.Command, b *before, d *decision) 
 func (p *plan) settle(m *Machine, c *command.Command, b *before, d *decision) {
 	m.note(c, b, d)
 	lives := d.stays && !d.after.Erased
-	switch {
-	case !lives:
+	if !lives || c.Kind == command.Expire {
 		for i := range p.changes[1:] {
 			p.changes[1+i].record = nil
 		}
+	}
+	switch {
+	case !lives:
 		p.unlink(m, b.subject.Links, d)
 	case len(c.Links) > 0:
 		p.links = d.after.Links.AppendMerged(p.links[:0], c.Links)

@@ -55,8 +55,8 @@ func TestWatcherIsToldWhatCanBeRead(t *testing.T) {
 	f.do(command.Command{Kind: command.Erase, Subject: ada, Version: one, Fields: []command.Field{field(name, "")}})
 
 	want := []seen{
-		{1, []Change{{ada, 4, Changed}, {aliasA, 9, Changed}}, "ada"},
-		{5, []Change{{ada, 4, Changed}, {aliasA, 9, Changed}, {bob, 0, Changed}}, "Ada"},
+		{1, []Change{{ada, 4, Created}, {aliasA, 9, Created}}, "ada"},
+		{5, []Change{{ada, 4, Changed}, {aliasA, 9, Changed}, {bob, 0, Created}}, "Ada"},
 		{6, []Change{{ada, 4, Erased}, {aliasA, 9, Erased}}, ""},
 	}
 	if !slices.EqualFunc(w.got, want, func(a, b seen) bool {
