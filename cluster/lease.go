@@ -65,7 +65,11 @@ func (c *Cluster) renewLeases() {
 
 // leaseAsk is what one node is asked for, and by whom.
 type leaseAsk struct {
-	busy    atomic.Bool // on its way: the node is not asked again meanwhile
+	busy atomic.Bool // on its way: the node is not asked again meanwhile
+	// The leases count from here. It is before the question leaves, since the
+	// granter counts from its arrival, and before the terms in it are looked at:
+	// a vote from before start would not rule out a leader elected before it.
+	start   time.Duration
 	request wire.LeaseRequest
 	members []*member
 }
@@ -93,7 +97,7 @@ func (c *Cluster) leaseAsks(out map[string]*leaseAsk, every time.Duration) map[s
 			if a = out[node]; a != nil && a.busy.Load() {
 				continue
 			}
-			a = &leaseAsk{}
+			a = &leaseAsk{start: now}
 			a.busy.Store(true)
 			out[node], asks[node] = a, a
 		}
@@ -111,8 +115,7 @@ func (c *Cluster) askLeases(node string, a *leaseAsk) {
 	ctx, cancel := context.WithTimeout(c.ctx, c.leaseLength()/3)
 	defer cancel()
 	var reply wire.LeaseReply
-	// Not after the question has left: the granter counts from its arrival.
-	start := c.uptime()
+	start := a.start
 	if node == c.cfg.Node {
 		c.grant(ctx, node, &a.request, &reply)
 	} else if err := c.net.ask(ctx, node, wire.Lease, a.request.Append(nil), &reply); err != nil || len(reply.Parts) != len(a.members) {

@@ -94,9 +94,11 @@ func (c *Cluster) serveSettle(ctx context.Context, body []byte) ([]byte, error) 
 // before at applies it, or is waited out.
 func (c *Cluster) settleHere(ctx context.Context, s *shard, at uint64) error {
 	m, term := s.lead()
-	if m == nil || m.replica.AppliedIndex() < at {
+	if m == nil || m.replica.AppliedIndex() < at || !s.still(m, term) {
 		// What was acknowledged is applied wherever it can be led: at was
-		// acknowledged by a newer leader, or by nobody.
+		// acknowledged by a newer leader, or by nobody. The lead is looked at
+		// again because at may have come from a newer leader in between, whose
+		// grants are not in this table.
 		return errMoved
 	}
 	now, length := c.uptime(), c.leaseLength()
