@@ -45,9 +45,13 @@ func (s *simScene) lonely(n *simNode) func() {
 // drawLateGrant is drawLonely where what the leader says arrives late before.
 func drawLateGrant(d *rand.Rand, _ int) simFault {
 	return drawScene(d, "an erasure after late grants", 4200*time.Millisecond, func(s *simScene) func() {
-		n := s.others[s.d.IntN(2)]
+		n := s.slower()
+		s.awaitPhase(between(s.d, 250*time.Millisecond, 450*time.Millisecond))
+		s.put(time.Second) // else a time command that n does not have yet holds up its lease
+		<-time.After(10 * time.Millisecond)
 		s.w.net.SetCut(s.leader.name, n.name, simnet.Hold)
-		<-time.After(between(s.d, 300*time.Millisecond, 1200*time.Millisecond))
+		<-time.After(between(s.d, 850*time.Millisecond, 980*time.Millisecond))
+		s.w.net.SetCut(n.name, s.leader.name, simnet.Hold) // it must not ask again at once
 		s.w.net.SetCut(s.leader.name, n.name, simnet.Open)
 		<-time.After(between(s.d, time.Millisecond, 5*time.Millisecond))
 		return s.lonely(n)
@@ -201,4 +205,80 @@ func (c *simClient) insist(n *simNode, subject int, limit time.Duration) {
 		}
 		<-time.After(50 * time.Millisecond)
 	}
+}
+
+// drawCrowd has a replica come back to many erasures, one after the other, while
+// answers to the leader take their time: it is granted its first lease in their
+// middle, and applies them slowly.
+func drawCrowd(d *rand.Rand, _ int) simFault {
+	return drawScene(d, "a return to many erasures", 2500*time.Millisecond, func(s *simScene) func() {
+		const crowd = 16
+		n := s.others[s.d.IntN(2)]
+		first := s.subject
+		for range crowd {
+			s.subject = 0
+			s.deposit(100 * time.Millisecond)
+		}
+		var all []int
+		for subject := first; subject <= s.subject; subject++ {
+			if s.w.shardOf(subject) == s.shard {
+				all = append(all, subject)
+			}
+		}
+		s.leave(n, simnet.Hold)
+		<-time.After(between(s.d, 3300*time.Millisecond, 3600*time.Millisecond))
+		late := between(s.d, 80*time.Millisecond, 160*time.Millisecond)
+		for _, other := range s.others {
+			s.w.net.SetDelay(other.name, s.leader.name, simnet.Delay{Base: late, Jitter: time.Millisecond})
+		}
+		s.slows(n, 350*time.Millisecond)
+		s.back(n)
+		s.w.soon(2*time.Second, func() bool { return s.follows(n) })
+		s.stare(n, all, 2800*time.Millisecond)
+		for _, subject := range all {
+			s.subject = subject
+			s.erase(s.leader, 2*time.Second)
+			<-time.After(20 * time.Millisecond)
+		}
+		return func() {
+			s.slows(n, 0)
+			for _, other := range s.others {
+				s.w.net.SetDelay(other.name, s.leader.name, simnet.Delay{Base: 100 * time.Microsecond, Jitter: 200 * time.Microsecond})
+			}
+		}
+	})
+}
+
+// drawGhost erases while one life of a node that nobody hears any more goes on
+// answering whoever asks it, and another life has taken its place.
+func drawGhost(d *rand.Rand, _ int) simFault {
+	return drawScene(d, "a life that does not know it is over", 4*time.Second, func(s *simScene) func() {
+		n := s.others[s.d.IntN(2)]
+		l := n.alive()
+		if l == nil || !s.w.canLose(l, nil) {
+			return nil
+		}
+		n.vanish()
+		s.haunt(l, 4*time.Second)
+		n.start(false)
+		s.w.soon(1500*time.Millisecond, func() bool { return n.serves() != nil })
+		s.erase(s.leader, 4*time.Second)
+		return func() { n.lay(l) }
+	})
+}
+
+// drawDazed has readers stand still with what they copied in their hands until
+// their lease is over. They keep a lock meanwhile, so this is for worlds where
+// nothing else happens.
+func drawDazed(d *rand.Rand, _ int) simFault {
+	return drawScene(d, "readers that take long", 4500*time.Millisecond, func(s *simScene) func() {
+		n := s.others[s.d.IntN(2)]
+		m := n.alive().machineOf(s.shard)
+		s.leave(n, simnet.Hold)
+		s.put(time.Second)
+		<-time.After(between(s.d, 500*time.Millisecond, 1500*time.Millisecond))
+		m.dazed.stay(4 * time.Second)
+		s.gaze(n, 20*time.Millisecond)
+		return func() { s.back(n) }
+	})
 }

@@ -32,7 +32,7 @@ func simFaultKinds() []simFaultKind {
 		{4, drawOneWay}, {3, drawIsolation}, {2, drawHeldReplies}, {3, drawSlow}, {2, drawLoss}, {2, drawBreak},
 		{3, drawLateWord}, {4, drawAmbush}, {4, drawCrash}, {3, drawPause}, {2, drawClock}, {2, drawFailure}, {2, drawSlowApply},
 		{2, drawLonely}, {1, drawLateGrant}, {1, drawSetBack}, {2, drawReturn}, {2, drawRemoval}, {1, drawLearner},
-		{2, drawSuccession}, {1, drawLateApply}, {2, drawStuck},
+		{2, drawSuccession}, {1, drawLateApply}, {2, drawStuck}, {1, drawCrowd}, {1, drawGhost},
 	}
 }
 

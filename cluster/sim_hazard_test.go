@@ -47,21 +47,21 @@ type simMissing struct {
 
 func simMissings() []simMissing {
 	return []simMissing{
-		{"leaseBeforeOwnTerm", hazards{replica: replica.Hazards{ReadBeforeOwnTerm: true}}, drawLateApply, 3, 40},
-		{"leaseUnentered", hazards{leaseUnentered: true}, drawLonely, 3, 0},
-		{"leaseIndexFirst", hazards{leaseIndexFirst: true}, drawReturn, 3, 0},
-		{"leaseNoRound", hazards{leaseNoRound: true}, drawStuck, 3, 0},
-		{"leaseByAddress", hazards{leaseByAddress: true}, drawStuck, 3, 0},
-		{"leaseFullTerm", hazards{leaseFullTerm: true}, drawLonely, 3, 0},
-		{"leaseFromAnswer", hazards{leaseFromAnswer: true}, drawLateGrant, 3, 0},
-		{"leaseUnapplied", hazards{leaseUnapplied: true}, drawReturn, 3, 0},
-		{"leaseNoRecheck", hazards{leaseNoRecheck: true}, drawLonely, 3, 0},
-		{"leaseWallClock", hazards{leaseWallClock: true}, drawSetBack, 3, 0},
-		{"settleNone", hazards{settleNone: true}, drawLonely, 3, 0},
-		{"settleOnlyMembers", hazards{settleOnlyMembers: true}, drawRemoval, 3, 0},
-		{"settleVotersOnly", hazards{settleVotersOnly: true}, drawLearner, 4, 0},
-		{"settleYoungLeader", hazards{settleYoungLeader: true}, drawSuccession, 3, 0},
-		{"settleOnce", hazards{settleOnce: true}, drawLonely, 3, 0},
+		{"leaseBeforeOwnTerm", hazards{replica: replica.Hazards{ReadBeforeOwnTerm: true}}, drawLateApply, 3, 10},
+		{"leaseUnentered", hazards{leaseUnentered: true}, drawLonely, 3, 10},
+		{"leaseIndexFirst", hazards{leaseIndexFirst: true}, drawCrowd, 3, 80},
+		{"leaseNoRound", hazards{leaseNoRound: true}, drawStuck, 3, 40},
+		{"leaseByAddress", hazards{leaseByAddress: true}, drawGhost, 3, 10},
+		{"leaseFullTerm", hazards{leaseFullTerm: true}, drawLonely, 3, 24},
+		{"leaseFromAnswer", hazards{leaseFromAnswer: true}, drawLateGrant, 3, 20},
+		{"leaseUnapplied", hazards{leaseUnapplied: true}, drawReturn, 3, 20},
+		{"leaseNoRecheck", hazards{leaseNoRecheck: true}, drawDazed, 3, 16},
+		{"leaseWallClock", hazards{leaseWallClock: true}, drawSetBack, 3, 10},
+		{"settleNone", hazards{settleNone: true}, drawLonely, 3, 10},
+		{"settleOnlyMembers", hazards{settleOnlyMembers: true}, drawRemoval, 3, 10},
+		{"settleVotersOnly", hazards{settleVotersOnly: true}, drawLearner, 4, 10},
+		{"settleYoungLeader", hazards{settleYoungLeader: true}, drawSuccession, 3, 20},
+		{"settleOnce", hazards{settleOnce: true}, drawLonely, 3, 10},
 	}
 }
 

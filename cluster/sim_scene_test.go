@@ -84,6 +84,22 @@ func (s *simScene) third(n *simNode) *simNode {
 	return n
 }
 
+// awaitPhase waits until so much of a second is over since the world began. In
+// a world where nothing else happens nodes tick at its full seconds and ask for
+// leases at its halves.
+func (s *simScene) awaitPhase(of time.Duration) {
+	now := time.Since(s.w.truth.begin) % time.Second
+	<-time.After((of - now + time.Second) % time.Second)
+}
+
+// slower returns the one of the other voters' nodes whose time goes slower.
+func (s *simScene) slower() *simNode {
+	if a, b := s.others[0], s.others[1]; a.up.rate < b.up.rate {
+		return a
+	}
+	return s.others[1]
+}
+
 // deposit writes a subject of the shard that nobody worked on before.
 func (s *simScene) deposit(limit time.Duration) bool {
 	for s.subject == 0 || s.w.shardOf(s.subject) != s.shard {
@@ -125,24 +141,36 @@ func (s *simScene) erase(n *simNode, patience time.Duration) (over chan struct{}
 }
 
 // gaze has somebody read the subject at a node under leases, all the time.
-func (s *simScene) gaze(n *simNode, lasts time.Duration) {
+func (s *simScene) gaze(n *simNode, lasts time.Duration) { s.stare(n, []int{s.subject}, lasts) }
+
+// stare is gaze at several subjects.
+func (s *simScene) stare(n *simNode, subjects []int, lasts time.Duration) {
+	s.watch(n, n.alive, subjects, lasts)
+}
+
+// haunt is gaze at a life, whether it is over or not.
+func (s *simScene) haunt(l *simLife, lasts time.Duration) {
+	s.watch(l.node, func() *simLife { return l }, []int{s.subject}, lasts)
+}
+
+func (s *simScene) watch(n *simNode, life func() *simLife, subjects []int, lasts time.Duration) {
 	end := time.Now().Add(lasts)
 	c := s.client(n)
 	s.w.faulting.Go(func() { // ends with lasts
 		for time.Now().Before(end) {
 			<-time.After(between(c.draw, time.Millisecond, 12*time.Millisecond))
-			if l := n.alive(); l != nil && l.serving.Load() != nil {
-				c.glance(l, s.subject)
+			if l := life(); l != nil && l.serving.Load() != nil {
+				c.glance(l, subjects)
 			}
 		}
 	})
 }
 
-// glance reads a subject under a lease that is there: it does not wait long.
-func (c *simClient) glance(l *simLife, subject int) {
+// glance reads under a lease that is there: it does not wait long.
+func (c *simClient) glance(l *simLife, subjects []int) {
 	ctx, cancel := context.WithTimeout(context.Background(), 40*time.Millisecond)
 	defer cancel()
-	c.read(ctx, l, cloakroom.Lease, subject)
+	c.read(ctx, l, cloakroom.Lease, subjects...)
 }
 
 // leave cuts a node off from all others.
@@ -240,6 +268,25 @@ func (w *simWorld) soon(d time.Duration, fine func() bool) bool {
 		<-time.After(time.Millisecond)
 	}
 	return true
+}
+
+// follows reports whether a node's replica of the shard knows its leader.
+func (s *simScene) follows(n *simNode) bool {
+	c := n.serves()
+	if c == nil {
+		return false
+	}
+	_, known := c.group(directory.ShardGroup(s.shard)).leader()
+	return known
+}
+
+// slows has a node's replica of the shard take so long for each entry.
+func (s *simScene) slows(n *simNode, d time.Duration) {
+	if l := n.alive(); l != nil {
+		if m := l.machineOf(s.shard); m != nil {
+			m.slow.Store(int64(d))
+		}
+	}
 }
 
 // holds has a node's replica of the shard apply nothing for a while.

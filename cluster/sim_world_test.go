@@ -265,6 +265,30 @@ func (n *simNode) crash(end simnet.End) {
 	})
 }
 
+// vanish cuts the node's life off for good and makes room for another, while it
+// goes on: whoever is beside it still gets answers.
+func (n *simNode) vanish() {
+	n.mu.Lock()
+	l := n.life
+	n.life = nil
+	n.mu.Unlock()
+	if l != nil {
+		l.host.Crash(simnet.Silent)
+	}
+}
+
+// lay ends a life that vanished.
+func (n *simNode) lay(l *simLife) {
+	l.dead.Store(true)
+	l.cancel()
+	n.world.ending.Go(func() { // ends with the life
+		if c := l.cluster.Load(); c != nil {
+			<-l.done
+			c.Kill()
+		}
+	})
+}
+
 // pause stops what can be stopped of a node, or lets it go on.
 func (n *simNode) pause(paused bool) {
 	n.paused.Store(paused)
