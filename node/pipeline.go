@@ -2,6 +2,7 @@ package node
 
 import (
 	"context"
+	"errors"
 
 	"cloakroom"
 	"cloakroom/node/api"
@@ -28,13 +29,18 @@ func (n *Node) Resolve(ctx context.Context, req *api.Request, q *api.Query, repl
 	if err := n.authorizeRead(ctx, r, req, q, policy.Resolve); err != nil {
 		return err
 	}
-	if err := n.route(ctx, r, req, q.IDs, false); err != nil {
+	err := n.route(ctx, r, req, q.IDs, false)
+	for try := 0; try < writeRetries && errors.Is(err, cloakroom.ErrStaleSchema); try++ {
+		if err = n.readAnew(ctx, r, req, q, policy.Resolve); err == nil {
+			err = n.route(ctx, r, req, q.IDs, false)
+		}
+	}
+	if err != nil {
 		return n.refused(ctx, r.entry, err)
 	}
 	if err := n.auditRead(ctx, r, q.Asked); err != nil {
 		return err
 	}
-	var err error
 	securemem.Do(func() { err = n.openPage(r, q.IDs, reply) })
 	return err
 }
@@ -47,13 +53,18 @@ func (n *Node) Get(ctx context.Context, req *api.Request, id cloakroom.Pseudonym
 		return err
 	}
 	r.single[0] = id
-	if err := n.route(ctx, r, req, r.single[:], true); err != nil {
+	err := n.route(ctx, r, req, r.single[:], true)
+	for try := 0; try < writeRetries && errors.Is(err, cloakroom.ErrStaleSchema); try++ {
+		if err = n.readAnew(ctx, r, req, q, policy.Read); err == nil {
+			err = n.route(ctx, r, req, r.single[:], true)
+		}
+	}
+	if err != nil {
 		return n.refused(ctx, r.entry, err)
 	}
 	if err := n.auditRead(ctx, r, 1); err != nil {
 		return err
 	}
-	var err error
 	securemem.Do(func() { err = n.openSubject(r, id, reply) })
 	return err
 }

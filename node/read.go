@@ -68,23 +68,49 @@ func (p *reads) get() *read {
 func (p *reads) put(r *read) {
 	r.caller, r.entry = nil, audit.Entry{}
 	r.behind.caller, r.behind.waits, r.behind.openers = nil, nil, nil
+	r.closeOpeners()
+	p.pool.Put(r)
+}
+
+func (r *read) closeOpeners() {
 	for _, o := range r.openers {
 		o.Close()
 	}
 	r.openers = r.openers[:0]
-	p.pool.Put(r)
 }
 
 // authorizeRead decides on the request alone what of it may be answered.
 func (n *Node) authorizeRead(ctx context.Context, r *read, req *api.Request, q *api.Query, action policy.Action) error {
-	c := req.Caller.(*caller)
-	r.caller = c
+	r.caller = req.Caller.(*caller)
+	err := n.decideRead(r, req, q, action)
+	if n.outdated(ctx, r.caller.rules, err) {
+		if r.caller, err = n.callerAnew(ctx, r.caller); err == nil {
+			err = n.decideRead(r, req, q, action)
+		}
+	}
+	if err != nil {
+		return n.refused(ctx, r.entry, err)
+	}
+	return nil
+}
+
+// readAnew takes a read that met a newer schema through its gate once more.
+func (n *Node) readAnew(ctx context.Context, r *read, req *api.Request, q *api.Query, action policy.Action) (err error) {
+	if r.caller, err = n.callerAnew(ctx, r.caller); err == nil {
+		err = n.decideRead(r, req, q, action)
+	}
+	return err
+}
+
+// decideRead is the gate of a read under the rules of its caller.
+func (n *Node) decideRead(r *read, req *api.Request, q *api.Query, action policy.Action) error {
+	c := r.caller
 	r.entry = entryOf(req, c, action)
 	var want policy.Fields
 	for _, name := range q.Fields {
 		f := c.rules.field(name)
 		if f == nil {
-			return n.refused(ctx, r.entry, cloakroom.Faults{{Item: -1, Reason: reasonUnknownField}})
+			return cloakroom.Faults{{Item: -1, Reason: reasonUnknownField}}
 		}
 		want.Add(f.Number)
 	}
@@ -93,7 +119,7 @@ func (n *Node) authorizeRead(ctx context.Context, r *read, req *api.Request, q *
 	}
 	form, known := policy.ParseForm(q.Form)
 	if !known {
-		return n.refused(ctx, r.entry, cloakroom.ErrDenied)
+		return cloakroom.ErrDenied
 	}
 	purpose, purposeName := c.rules.purpose(req.Purpose)
 	r.entry.Purpose = purposeName
@@ -104,10 +130,11 @@ func (n *Node) authorizeRead(ctx context.Context, r *read, req *api.Request, q *
 		err = cloakroom.ErrDenied // granted, but only masks and values can be shown yet
 	}
 	if err != nil {
-		return n.refused(ctx, r.entry, err)
+		return err
 	}
 	r.form = decision.Form
 	r.fields, r.names = r.fields[:0], r.names[:0]
+	r.closeOpeners()
 	for _, number := range c.rules.live {
 		if decision.Fields.Has(number) {
 			r.fields = append(r.fields, c.rules.fields[number])
@@ -116,14 +143,14 @@ func (n *Node) authorizeRead(ctx context.Context, r *read, req *api.Request, q *
 		}
 	}
 	r.entry.Fields, r.entry.Form = r.names, r.form.String()
-	if r.waits, err = n.openIndex(r.waits[:0], req.Index); err != nil {
-		return n.refused(ctx, r.entry, err)
-	}
-	return nil
+	r.waits, err = n.openIndex(r.waits[:0], req.Index)
+	return err
 }
 
 // route turns ids into tokens, sorts them by shard, and copies the sealed
-// records out of every shard. withSubject also fetches the subject records.
+// records out of every shard. withSubject also fetches the subject records. It
+// returns [cloakroom.ErrStaleSchema] if a shard knows a newer schema than the
+// read was authorized by.
 func (n *Node) route(ctx context.Context, r *read, req *api.Request, ids []cloakroom.Pseudonym, withSubject bool) error {
 	r.ids = ids
 	r.columns = len(r.fields)
@@ -135,6 +162,9 @@ func (n *Node) route(ctx context.Context, r *read, req *api.Request, ids []cloak
 	}
 	if err := n.fetch(ctx, r, req); err != nil {
 		return err
+	}
+	if r.records.Schema > r.caller.rules.view.Schema.Epoch {
+		return cloakroom.ErrStaleSchema // some of the fields may have retired
 	}
 	if withSubject {
 		return n.judgeSubject(ctx, r, req)

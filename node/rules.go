@@ -2,11 +2,13 @@ package node
 
 import (
 	"context"
+	"errors"
 	"maps"
 	"slices"
 	"time"
 
 	"cloakroom"
+	"cloakroom/cluster/command"
 	"cloakroom/cluster/directory"
 	"cloakroom/node/api"
 	"cloakroom/node/policy"
@@ -153,6 +155,32 @@ func (n *Node) awaitSchema(ctx context.Context, old *rules) {
 			return
 		}
 	}
+}
+
+// outdatedWait bounds the question whether there is a newer schema.
+const outdatedWait = 250 * time.Millisecond
+
+// outdated reports whether err, which says that a request does not fit the
+// schema of r, may be due to a schema newer than r. Who puts a schema is
+// answered when every shard knows it, so any shard can tell.
+func (n *Node) outdated(ctx context.Context, r *rules, err error) bool {
+	if !errors.Is(err, cloakroom.ErrSchema) && !errors.Is(err, cloakroom.ErrPurpose) {
+		return false
+	}
+	ctx, cancel := context.WithTimeout(ctx, outdatedWait)
+	defer cancel()
+	var records command.Records
+	err = n.cluster.Read(ctx, 0, cloakroom.Lease, cloakroom.Index{}, []cloakroom.Token{{}}, &records)
+	return err == nil && records.Schema > r.view.Schema.Epoch
+}
+
+// callerAnew returns c under a schema newer than its own.
+func (n *Node) callerAnew(ctx context.Context, c *caller) (*caller, error) {
+	n.awaitSchema(ctx, c.rules)
+	if anew, known := n.rulesNow().callers[c.credential]; known {
+		return anew, nil
+	}
+	return c, cloakroom.ErrDenied // revoked since
 }
 
 // purpose looks up what the caller named; no name is the zero purpose. The

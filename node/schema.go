@@ -2,12 +2,15 @@ package node
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"sync"
 	"time"
 
 	"github.com/go-json-experiment/json"
 
 	"cloakroom"
+	"cloakroom/cluster/command"
 	"cloakroom/cluster/directory"
 	"cloakroom/node/api"
 	"cloakroom/node/audit"
@@ -48,6 +51,11 @@ func (n *Node) Schema(ctx context.Context, req *api.Request) ([]byte, error) {
 
 // SetSchema declares the live fields anew. Fields left out are retired: they
 // take no values any more and are erased with their subjects all the same.
+//
+// It returns once every shard knows the schema and answers nobody from before,
+// so that no node reads or writes by an older one from then on.
+// [cloakroom.ErrOutcomeUnknown] says that it may be in force, and is perhaps
+// not known everywhere yet.
 func (n *Node) SetSchema(ctx context.Context, req *api.Request, body []byte) ([]byte, error) {
 	c := req.Caller.(*caller)
 	entry, err := n.operate(ctx, req, c, policy.SchemaWrite)
@@ -55,23 +63,91 @@ func (n *Node) SetSchema(ctx context.Context, req *api.Request, body []byte) ([]
 		return nil, err
 	}
 	change, err := parseSchema(body)
+	if err == nil {
+		err = n.schemaFaults(change)
+	}
 	if err != nil {
 		return nil, n.refused(ctx, entry, err)
 	}
 	if err := n.intent(ctx, entry); err != nil {
 		return nil, err
 	}
-	result, err := n.cluster.ProposeDirectory(ctx, &directory.Command{SetSchema: change})
-	if err == nil {
-		err = result.Err()
-	}
+	epoch, err := n.changeSchema(ctx, change)
 	if err == nil {
 		err = n.warm()
+	}
+	if err == nil {
+		err = n.tellShards(ctx, epoch)
 	}
 	if err := n.outcome(ctx, entry, err); err != nil {
 		return nil, err
 	}
 	return schemaText(n.cluster.Directory().Schema), nil
+}
+
+// schemaFaults returns what is wrong with a change, as [cloakroom.Faults], as
+// far as this node can tell: it may not know the schema yet that the change
+// builds on.
+func (n *Node) schemaFaults(change *directory.SetSchema) error {
+	schema := n.cluster.Directory().Schema
+	if schema.Epoch != change.ExpectedEpoch {
+		return nil
+	}
+	if faults := schema.Faults(change.Fields); len(faults) > 0 {
+		return faults
+	}
+	return nil
+}
+
+// changeSchema has the directory carry out the change and returns the epoch of
+// the new schema. A refusal says why.
+func (n *Node) changeSchema(ctx context.Context, change *directory.SetSchema) (uint32, error) {
+	result, err := n.cluster.ProposeDirectory(ctx, &directory.Command{SetSchema: change})
+	if err != nil {
+		return 0, err
+	}
+	switch result.Code {
+	case directory.Conflict:
+		err = api.Because(cloakroom.ErrConflict, "the schema is at another epoch: get it, and build the change on what it says")
+	case directory.Invalid:
+		if err = n.schemaFaults(change); err == nil {
+			err = result.Err()
+		}
+	default:
+		err = result.Err()
+	}
+	return result.SchemaEpoch, err
+}
+
+// tellShards makes every shard know the schema, and waits until none of its
+// replicas answers from before it did.
+func (n *Node) tellShards(ctx context.Context, epoch uint32) error {
+	faults := make([]error, len(n.cluster.Directory().Shards))
+	var shards sync.WaitGroup
+	for i := range faults {
+		shards.Go(func() { faults[i] = n.tellShard(ctx, cloakroom.ShardID(i), epoch) }) // ends with the shard's answer or ctx
+	}
+	shards.Wait()
+	if err := errors.Join(faults...); err != nil {
+		n.cfg.Logger.Warn("schema not known to every shard", "error", err)
+		return fmt.Errorf("%w: the schema is in force, not every shard knows it: %v", cloakroom.ErrOutcomeUnknown, err)
+	}
+	return nil
+}
+
+func (n *Node) tellShard(ctx context.Context, shard cloakroom.ShardID, epoch uint32) error {
+	level := []command.Command{{Kind: command.Level, SchemaEpoch: epoch}}
+	results, at, err := n.cluster.Propose(ctx, shard, level)
+	for errors.Is(err, cloakroom.ErrOutcomeUnknown) && ctx.Err() == nil { // telling it twice does no harm
+		results, at, err = n.cluster.Propose(ctx, shard, level)
+	}
+	if err == nil {
+		err = results[0].Err(command.Level)
+	}
+	if err != nil {
+		return err
+	}
+	return n.cluster.Settle(ctx, at)
 }
 
 // operate is the gate of requests that touch no subject.

@@ -71,10 +71,13 @@ func (n *Node) write(ctx context.Context, w *write) error {
 	w.rules = w.caller.rules
 	entry := entryOf(w.req, w.caller, w.action)
 	entry.Asked = len(w.items)
-	if err := n.authorizeWrite(w); err != nil {
+	err := n.authorizeWrite(w)
+	if n.outdated(ctx, w.rules, err) {
+		err = n.authorizeAnew(ctx, w)
+	}
+	if err != nil {
 		return n.refused(ctx, entry, err)
 	}
-	var err error
 	if w.waits, err = n.openIndex(nil, w.req.Index); err != nil {
 		return n.refused(ctx, entry, err)
 	}
@@ -163,22 +166,34 @@ func (w *write) pending(i int) bool {
 // fields are numbered by its own schema.
 func (n *Node) proposeAgain(ctx context.Context, w *write, why error) error {
 	w.retry = true
+	var err error
 	if errors.Is(why, cloakroom.ErrStaleSchema) {
-		n.awaitSchema(ctx, w.rules)
+		err = n.authorizeAnew(ctx, w)
+	} else {
+		err = n.authorizeUnder(w, n.rulesNow())
 	}
-	w.rules = n.rulesNow()
-	c, known := w.rules.callers[w.caller.credential]
-	if !known {
-		return cloakroom.ErrDenied // revoked since
-	}
-	w.caller = c
-	if err := n.authorizeWrite(w); err != nil {
+	if err != nil {
 		return err
 	}
 	if err := n.prepare(ctx, w); err != nil {
 		return err
 	}
 	return n.propose(ctx, w)
+}
+
+// authorizeAnew takes w through its gate under a schema newer than its own.
+func (n *Node) authorizeAnew(ctx context.Context, w *write) error {
+	n.awaitSchema(ctx, w.rules)
+	return n.authorizeUnder(w, n.rulesNow())
+}
+
+func (n *Node) authorizeUnder(w *write, rules *rules) error {
+	c, known := rules.callers[w.caller.credential]
+	if !known {
+		return cloakroom.ErrDenied // revoked since
+	}
+	w.caller, w.rules = c, rules
+	return n.authorizeWrite(w)
 }
 
 func countDone(results []api.Deposited) int {

@@ -106,10 +106,22 @@ func setSchema(next *View, cmd *SetSchema) Result {
 	}
 	schema, faults := next.Schema.evolve(cmd.Fields)
 	if len(faults) > 0 {
-		return invalid(strings.Join(faults, "; "))
+		return invalid(describe(faults))
 	}
 	next.Schema = schema
 	return Result{}
+}
+
+// describe lists faults for the operator.
+func describe(faults cloakroom.Faults) string {
+	lines := make([]string, len(faults))
+	for i, f := range faults {
+		lines[i] = f.Reason
+		if f.Item >= 0 {
+			lines[i] = fmt.Sprintf("field %d: %s", f.Item, f.Reason)
+		}
+	}
+	return strings.Join(lines, "; ")
 }
 
 func putPrincipal(next *View, put *Principal) Result {

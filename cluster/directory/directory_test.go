@@ -184,6 +184,60 @@ func TestSchemaRefuses(t *testing.T) {
 	}
 }
 
+// What would leave stored values behind is refused and says how to get there.
+func TestSchemaStrandsNoValues(t *testing.T) {
+	wide := Field{Name: "kept", Type: Text, MaxBytes: 2000, Purposes: []string{"mail", "login"}}
+	change := func(what func(*Field)) Field {
+		f := wide
+		what(&f)
+		return f
+	}
+	tests := map[string]struct {
+		fields []Field
+		hint   string // "": it is fine
+	}{
+		"the same":          {[]Field{wide}, ""},
+		"the limit kept":    {[]Field{change(func(f *Field) { f.MaxBytes = 0 })}, ""},
+		"a wider limit":     {[]Field{change(func(f *Field) { f.MaxBytes++ })}, ""},
+		"a narrower limit":  {[]Field{change(func(f *Field) { f.MaxBytes-- })}, "declare a new field"},
+		"narrower, retired": {[]Field{change(func(f *Field) { f.MaxBytes, f.Retired = 1, true })}, ""},
+		"another type":      {[]Field{change(func(f *Field) { f.Type = JSON })}, "declare a new field"},
+		"type, retired":     {[]Field{change(func(f *Field) { f.Type, f.Retired = JSON, true })}, "declare a new field"},
+		"fewer purposes":    {[]Field{change(func(f *Field) { f.Purposes = []string{"mail"} })}, ""},
+		"more purposes":     {[]Field{change(func(f *Field) { f.Purposes = []string{"mail", "ads"} })}, ""},
+		"other purposes":    {[]Field{change(func(f *Field) { f.Purposes = []string{"ads"} })}, "beside the old ones"},
+		"any purpose":       {[]Field{change(func(f *Field) { f.Purposes = nil })}, ""},
+		"a shorter stay":    {[]Field{change(func(f *Field) { f.MaxRetention = 1 })}, ""}, // holds for what is written from then on
+		"retired by name":   {nil, ""},
+		"a retired number":  {[]Field{wide, {Number: 3, Name: "anew", Type: Text}}, "without a number"},
+		"a retired name":    {[]Field{wide, {Name: "old", Type: Date}}, ""},
+		"a name taken over": {[]Field{{Number: 2, Name: "was_kept", Type: Text}, {Name: "kept", Type: Text}}, "in a change before"},
+		"names exchanged":   {[]Field{{Number: 2, Name: "other", Type: Text}, {Number: 4, Name: "kept", Type: Text}}, ""},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			l := newFeeder(t)
+			l.want(Done, schema(0, wide, text("old"), text("other")))
+			l.want(Done, schema(1, wide, text("other")))
+			if tt.hint == "" {
+				l.want(Done, schema(2, tt.fields...))
+				if f := l.Load().Schema.Number(2); !f.Retired && f.MaxBytes < 2000 {
+					t.Errorf("stored values don't fit any more: %+v", f)
+				}
+				return
+			}
+			faults := l.Load().Schema.Faults(tt.fields)
+			got := l.want(Invalid, schema(2, tt.fields...))
+			if len(faults) != 1 || !strings.Contains(faults[0].Reason, tt.hint) || !strings.Contains(got.Detail, tt.hint) {
+				t.Errorf("faults %+v, detail %s", faults, got.Detail)
+			}
+			if at := len(tt.fields) - 1; faults[0].Item != at {
+				t.Errorf("fault of field %d, want %d", faults[0].Item, at)
+			}
+		})
+	}
+}
+
 func TestSchemaReportsEveryFault(t *testing.T) {
 	l := newFeeder(t)
 	got := l.want(Invalid, schema(0, text("A"), text("ok"), Field{Name: "b", Type: "x"}))

@@ -37,7 +37,7 @@ type Field struct {
 	Type         FieldType             `json:"type"`                    // never changes
 	Purposes     []string              `json:"purposes,omitempty"`      // sorted; none: any purpose
 	MaxRetention time.Duration         `json:"max_retention,omitempty"` // nanoseconds in JSON; 0: no bound
-	MaxBytes     int                   `json:"max_bytes,omitempty"`     // of one value; 0 takes the type's default
+	MaxBytes     int                   `json:"max_bytes,omitempty"`     // of one value; never less than before. In a SetSchema 0 keeps it; new: the type's default
 	Retired      bool                  `json:"retired,omitempty"`       // takes no values any more, is still erased
 }
 
@@ -75,11 +75,35 @@ func (s *Schema) Number(n cloakroom.FieldNumber) *Field {
 	return &s.Fields[i]
 }
 
+// Why a change of one field is refused because of values that may be stored:
+// each says how to get there all the same.
+const (
+	reasonType = "changes its type, and stored values have the old one: " +
+		"declare a new field, move the values there, then retire this one"
+	reasonRetired = "is retired for good, and values under its number may be gone: " +
+		"declare a new field without a number; the name is free"
+	reasonNarrower = "takes shorter values than before, so that stored ones could not be written back: " +
+		"keep its max_bytes, or declare a new field, move the values there, then retire this one"
+	reasonPurposes = "shares no purpose with those its values were stored for, so that nobody could read them: " +
+		"add the new purposes beside the old ones, change the grants, then take the old ones away"
+	reasonTwice = "is listed twice; to give its name to a new field, rename or retire it in a change before"
+)
+
+// Faults returns what is wrong with fields as the live ones that come after s:
+// all of it, one for each field at most, named by its position. What
+// [SetSchema] refuses by another cause than the epoch is exactly what has
+// faults. A change that would leave stored values behind, unreadable or
+// impossible to write back, is among them and says how to migrate.
+func (s *Schema) Faults(fields []Field) cloakroom.Faults {
+	_, faults := s.evolve(fields)
+	return faults
+}
+
 // evolve returns the schema that declares fields as its live ones. Fields of
 // the old schema that are not named, or named as retired, are retired and stay;
 // new ones get numbers above all numbers ever used, in the order they come in.
 // All faults are reported at once.
-func (s *Schema) evolve(fields []Field) (*Schema, []string) {
+func (s *Schema) evolve(fields []Field) (*Schema, cloakroom.Faults) {
 	next := make([]Field, len(s.Fields), len(s.Fields)+len(fields))
 	for i, f := range s.Fields {
 		next[i] = f
@@ -89,15 +113,19 @@ func (s *Schema) evolve(fields []Field) (*Schema, []string) {
 	if n := len(s.Fields); n > 0 {
 		highest = s.Fields[n-1].Number
 	}
-	var faults []string
-	named := make(map[cloakroom.FieldNumber]bool, len(fields))
+	var faults cloakroom.Faults
+	named, live := make(map[cloakroom.FieldNumber]bool, len(fields)), make(map[string]bool, len(fields))
 	for i, f := range fields {
-		f, fault := s.declare(f)
-		if fault == "" && f.Number != 0 && named[f.Number] {
-			fault = "is listed twice"
+		f, old, reason := s.declare(f)
+		switch {
+		case reason != "":
+		case f.Number != 0 && named[f.Number]:
+			reason = reasonTwice
+		case !f.Retired && live[f.Name]:
+			reason = "has the name of another field"
 		}
-		if fault != "" {
-			faults = append(faults, fmt.Sprintf("field %d: %s", i, fault))
+		if reason != "" {
+			faults = append(faults, cloakroom.Fault{Item: i, Field: old.name(), Reason: reason})
 			continue
 		}
 		if f.Number == 0 {
@@ -108,44 +136,72 @@ func (s *Schema) evolve(fields []Field) (*Schema, []string) {
 			at := slices.IndexFunc(next, func(o Field) bool { return o.Number == f.Number })
 			next[at] = f
 		}
-		named[f.Number] = true
+		named[f.Number], live[f.Name] = true, live[f.Name] || !f.Retired
 	}
-	faults = append(faults, clashes(next)...)
+	faults = append(faults, tooMuch(next)...)
 	if len(faults) > 0 {
 		return nil, faults
 	}
 	return newSchema(s.Epoch+1, next), nil
 }
 
-// declare checks one field against the schema it changes and fills in number
-// and defaults. It returns a field with number 0 for a new one.
-func (s *Schema) declare(f Field) (Field, string) {
-	if fault := f.fault(); fault != "" {
-		return f, fault
+// name returns the name of f, "" if there is none.
+func (f *Field) name() string {
+	if f == nil {
+		return ""
 	}
-	if f.MaxBytes == 0 {
-		f.MaxBytes = defaultMaxBytes[f.Type]
+	return f.Name
+}
+
+// declare checks one field against the schema it changes and fills in number
+// and defaults. It returns what the field was, and a field with number 0 for a
+// new one.
+func (s *Schema) declare(f Field) (declared Field, old *Field, reason string) {
+	if f.Number != 0 {
+		old = s.Number(f.Number)
+	} else {
+		old = s.byName[f.Name]
 	}
 	f.Purposes = sortedSet(f.Purposes)
-	var old *Field
-	if f.Number != 0 {
-		if old = s.Number(f.Number); old == nil {
-			return f, "has a number no field has; leave it out for a new field"
+	if reason := f.fault(); reason != "" {
+		return f, old, reason
+	}
+	switch {
+	case old == nil && f.Number != 0:
+		return f, nil, "has a number no field has; leave it out for a new field"
+	case old == nil && f.Retired:
+		return f, nil, "is new and retired"
+	case old == nil:
+		if f.MaxBytes == 0 {
+			f.MaxBytes = defaultMaxBytes[f.Type]
 		}
-	} else if old = s.byName[f.Name]; old == nil {
-		if f.Retired {
-			return f, "is new and retired"
-		}
-		return f, ""
+		return f, nil, ""
 	}
 	f.Number = old.Number
+	if f.MaxBytes == 0 {
+		f.MaxBytes = old.MaxBytes
+	}
+	return f, old, old.strands(&f)
+}
+
+// strands returns why f can't come after old, which has its number: values may
+// be stored that would fit it no more. A field that retires strands nothing:
+// its values are erased with their subjects.
+func (old *Field) strands(f *Field) string {
+	shared := func(purpose string) bool { return slices.Contains(old.Purposes, purpose) }
 	switch {
 	case old.Type != f.Type:
-		return f, "changes its type; retire it first and declare a new one"
-	case old.Retired && !f.Retired:
-		return f, "is retired for good; declare a new one without a number"
+		return reasonType
+	case f.Retired:
+		return ""
+	case old.Retired:
+		return reasonRetired
+	case f.MaxBytes < old.MaxBytes:
+		return reasonNarrower
+	case len(old.Purposes) > 0 && len(f.Purposes) > 0 && !slices.ContainsFunc(f.Purposes, shared):
+		return reasonPurposes
 	}
-	return f, ""
+	return ""
 }
 
 // fault returns what is wrong with f by itself, or "".
@@ -168,29 +224,21 @@ func (f *Field) fault() string {
 	return ""
 }
 
-// clashes reports what is wrong with the fields taken together.
-func clashes(fields []Field) []string {
-	var faults []string
-	live := make(map[string]bool, len(fields))
+// tooMuch reports what all fields together have too much of.
+func tooMuch(fields []Field) (faults cloakroom.Faults) {
 	purposes := make(map[string]bool)
 	for i := range fields {
-		f := &fields[i]
-		for _, p := range f.Purposes {
+		for _, p := range fields[i].Purposes {
 			purposes[p] = true
 		}
-		if f.Retired {
-			continue
-		}
-		if live[f.Name] {
-			faults = append(faults, fmt.Sprintf("the name %s is used by two fields", f.Name))
-		}
-		live[f.Name] = true
 	}
 	if len(purposes) > MaxPurposes {
-		faults = append(faults, fmt.Sprintf("more than %d purposes, those of retired fields included", MaxPurposes))
+		reason := fmt.Sprintf("more than %d purposes, those of retired fields included", MaxPurposes)
+		faults = append(faults, cloakroom.Fault{Item: -1, Reason: reason})
 	}
 	if len(fields) > cloakroom.MaxFields {
-		faults = append(faults, fmt.Sprintf("more than %d fields, retired ones included", cloakroom.MaxFields))
+		reason := fmt.Sprintf("more than %d fields, retired ones included", cloakroom.MaxFields)
+		faults = append(faults, cloakroom.Fault{Item: -1, Reason: reason})
 	}
 	return faults
 }

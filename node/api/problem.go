@@ -87,6 +87,10 @@ func (r *refusal) Unwrap() error { return r.err }
 
 func malformed(detail string) error { return &refusal{cloakroom.ErrMalformed, detail} }
 
+// Because is err with a detail for the caller: a constant text, which repeats
+// nothing of the request.
+func Because(err error, detail string) error { return &refusal{err, detail} }
+
 // Malformed is [cloakroom.ErrMalformed] with a detail for the caller: a
 // constant text, which repeats nothing of the request.
 func Malformed(detail string) error { return malformed(detail) }
