@@ -17,6 +17,10 @@ import (
 // up the time of a caller whom a new leader could answer.
 const attemptTime = 1500 * time.Millisecond
 
+// leaseAttempt bounds the first try of a read that any replica may answer: a
+// leader that fell silent must not keep it from the others.
+const leaseAttempt = 400 * time.Millisecond
+
 // everywhere reads every part where its leader is, here or by one call for
 // each other node, and looks for leaders again until all have answered or ctx
 // ends.
@@ -55,7 +59,11 @@ func (r *reading) round(ctx context.Context, try int) bool {
 	local := r.route(try)
 	calls, cancel := ctx, context.CancelFunc(func() {})
 	if len(r.asks) > 0 {
-		calls, cancel = context.WithTimeout(ctx, attemptTime)
+		limit := attemptTime
+		if r.level == cloakroom.Lease && try == 0 {
+			limit = leaseAttempt
+		}
+		calls, cancel = context.WithTimeout(ctx, limit)
 	}
 	defer cancel()
 	var others sync.WaitGroup

@@ -1,7 +1,10 @@
 package cluster
 
 import (
+	"time"
+
 	"cloakroom/cluster/directory"
+	"cloakroom/cluster/lease"
 	"cloakroom/cluster/replica"
 )
 
@@ -61,9 +64,34 @@ type MemberStatus struct {
 type ShardStatus struct {
 	GroupStatus
 	QueueBytes int // commands that wait here
+	Lease      LeaseStatus
 	Subjects   int // living
 	Erased     int // marks of erased subjects
 	Records    int // subject records, marks and field records
+}
+
+// LeaseStatus is the read lease of one replica, and what it granted.
+type LeaseStatus struct {
+	// Valid is how long the replica here may still answer reads by itself; 0:
+	// it may not. A node that is alone needs no lease and has all of one.
+	Valid time.Duration
+	// Granted is how many replicas hold a lease that the replica here granted,
+	// its own included.
+	Granted int
+}
+
+// leaseStatus returns the leases of a shard as far as they are of this node.
+func (c *Cluster) leaseStatus(s *shard) (l LeaseStatus) {
+	m := s.member.Load()
+	switch {
+	case m == nil || !m.replica.InService():
+	case c.net == nil:
+		l.Valid = lease.Usable(c.leaseLength())
+	default:
+		now := c.uptime()
+		l.Valid, l.Granted = max(m.lease.Until()-now, 0), m.table.Len(now)
+	}
+	return l
 }
 
 // Life returns what tells this start of the node from all others.
@@ -83,7 +111,7 @@ func (c *Cluster) Status() Status {
 	}
 	s.Ready = ready
 	for _, shard := range *shards {
-		status := ShardStatus{QueueBytes: shard.queue.size()}
+		status := ShardStatus{QueueBytes: shard.queue.size(), Lease: c.leaseStatus(shard)}
 		status.GroupStatus, ready = c.groupStatus(&shard.group)
 		status.Subjects, status.Erased, status.Records = c.count(shard)
 		s.Ready = s.Ready && ready

@@ -14,6 +14,9 @@ type Traffic struct {
 	Calls       map[string]uint64 // made from here, by method: propose and read are requests taken to a leader elsewhere
 	Refused     map[string]uint64 // handshakes refused here, by reason
 	Clocks      []ClockStatus
+	// LeaseFailures are leases that replicas here asked a leader for and did
+	// not get.
+	LeaseFailures uint64
 }
 
 // ClockStatus is how a node's clock looked from here when it last answered.
@@ -39,6 +42,7 @@ func (c *Cluster) Traffic() Traffic {
 		return t
 	}
 	stats := c.net.Stats()
+	t.LeaseFailures = c.leases.failed.Load()
 	t.Connections, t.Refused = stats.Connections, stats.Refused
 	for m := wire.Join; m <= wire.Last; m++ {
 		t.Calls[m.String()] = c.net.calls[m].Load()

@@ -65,6 +65,12 @@ var (
 		"Log index of the newest command applied.", []string{"shard"}, nil)
 	metricLag = prometheus.NewDesc("cloakroom_shard_lag_entries",
 		"Entries known to be committed and not applied here.", []string{"shard"}, nil)
+	metricLease = prometheus.NewDesc("cloakroom_shard_lease_seconds",
+		"How long the replica here may still answer reads by itself; 0: they go to the leader.", []string{"shard"}, nil)
+	metricLeases = prometheus.NewDesc("cloakroom_shard_leases",
+		"Replicas that hold a read lease granted by the replica here.", []string{"shard"}, nil)
+	metricLeaseFailures = prometheus.NewDesc("cloakroom_lease_failures_total",
+		"Read leases that replicas here asked for and did not get.", nil, nil)
 	metricLogBytes = prometheus.NewDesc("cloakroom_shard_log_bytes",
 		"Bytes of the log in memory.", []string{"shard"}, nil)
 	metricCompactions = prometheus.NewDesc("cloakroom_shard_snapshots_total",
@@ -96,7 +102,7 @@ var catalogue = []*prometheus.Desc{
 	metricInfo, metricHardening, metricLocked, metricMapped, metricArenaLimit, metricArenaUsed,
 	metricArenaMapped, metricPoolTotal, metricPoolUsed, metricPoolRefused, metricSubjects,
 	metricErased, metricLedger, metricLedgerLimit, metricQueue, metricRole, metricLeading, metricLeaderKnown, metricMajority, metricTolerates,
-	metricTerm, metricApplied, metricLag, metricLogBytes, metricCompactions, metricInstalled, metricNodes,
+	metricTerm, metricApplied, metricLag, metricLease, metricLeases, metricLeaseFailures, metricLogBytes, metricCompactions, metricInstalled, metricNodes,
 	metricClockSkew, metricClockAhead, metricConnections, metricCalls, metricRefused, metricAuditEntries, metricAuditDenied, metricAuditLost,
 }
 
@@ -157,6 +163,8 @@ func (c collector) collectCluster(gauge func(*prometheus.Desc, float64, ...strin
 		gauge(metricSubjects, float64(s.Subjects), shard)
 		gauge(metricErased, float64(s.Erased), shard)
 		gauge(metricQueue, float64(s.QueueBytes), shard)
+		gauge(metricLease, s.Lease.Valid.Seconds(), shard)
+		gauge(metricLeases, float64(s.Lease.Granted), shard)
 		c.collectGroup(gauge, shard, &s.GroupStatus)
 	}
 	gauge(metricClockSkew, oneIf(all.ClockSkew))
@@ -193,6 +201,7 @@ func (c collector) collectGroup(gauge func(*prometheus.Desc, float64, ...string)
 func (c collector) collectTraffic(gauge func(*prometheus.Desc, float64, ...string), out chan<- prometheus.Metric) {
 	traffic := c.node.cluster.Traffic()
 	gauge(metricConnections, float64(traffic.Connections))
+	out <- prometheus.MustNewConstMetric(metricLeaseFailures, prometheus.CounterValue, float64(traffic.LeaseFailures))
 	for _, clock := range traffic.Clocks {
 		gauge(metricClockAhead, clock.Ahead.Seconds(), clock.Node)
 	}

@@ -93,9 +93,11 @@ type memberStatus struct {
 type shardStatus struct {
 	Shard int `json:"shard"`
 	groupStatus
-	QueueBytes int `json:"queue_bytes"`
-	Subjects   int `json:"subjects"` // in the replica here
-	Erased     int `json:"erased"`
+	QueueBytes int   `json:"queue_bytes"`
+	LeaseMS    int64 `json:"lease_ms"` // how long the replica here may still answer reads by itself
+	Leases     int   `json:"leases"`   // granted by the replica here
+	Subjects   int   `json:"subjects"` // in the replica here
+	Erased     int   `json:"erased"`
 }
 
 // Status returns the operator's view of the node, as JSON.
@@ -143,6 +145,7 @@ func groups(all *cluster.Status) groupsStatus {
 		shard := &all.Shards[i]
 		s.Shards[i] = shardStatus{
 			Shard: i, groupStatus: groupOf(&shard.GroupStatus), QueueBytes: shard.QueueBytes,
+			LeaseMS: shard.Lease.Valid.Milliseconds(), Leases: shard.Lease.Granted,
 			Subjects: shard.Subjects, Erased: shard.Erased,
 		}
 	}

@@ -182,6 +182,10 @@ func setSettings(next *View, s Settings) Result {
 	if fault := s.fault(); fault != "" {
 		return invalid(fault)
 	}
+	if s.LeaseMillis != next.Settings.LeaseMillis {
+		// A new leader waits for its predecessors' leases without knowing them.
+		return invalid("settings: the length of leases is fixed when the cluster is founded")
+	}
 	next.Settings = s
 	return Result{}
 }

@@ -413,9 +413,9 @@ func TestInitComesFirstAndOnce(t *testing.T) {
 func TestSettingsAndSlotsChange(t *testing.T) {
 	l := newFeeder(t)
 	s := l.Load().Settings
-	s.LeaseMillis = 5000
+	s.RetentionSec++
 	l.want(Done, &Command{SetSettings: &s})
-	s.LeaseMillis = 0
+	s.LeaseMillis = 5000
 	l.want(Invalid, &Command{SetSettings: &s})
 
 	old := l.Load()
