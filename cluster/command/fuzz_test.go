@@ -44,8 +44,19 @@ func FuzzDecodeSubject(f *testing.F) {
 	for _, s := range []SubjectRecord{{}, {Erased: true, Expiry: 5}, {Domain: 2, KeyTag: KeyTag{1}, Expiry: 9}} {
 		f.Add(s.Append(nil))
 	}
+	for _, l := range samples()[5].Links {
+		s := SubjectRecord{Links: Links(nil).AppendMerged(nil, []Link{l})}
+		f.Add(s.Append(nil))
+		f.Add(l.AppendStored(nil))
+	}
 	f.Fuzz(func(t *testing.T, b []byte) {
 		s, err := DecodeSubject(b)
+		if sealed, handle := DecodeHandle(b); handle == nil {
+			l := Link{Kind: Handle, Record: sealed}
+			if got := l.AppendStored(nil); !bytes.Equal(got, b) || err == nil {
+				t.Errorf("a handle %x, again %x, is a subject: %v", b, got, err)
+			}
+		}
 		if err != nil {
 			return
 		}

@@ -102,6 +102,17 @@ func BenchmarkApply(b *testing.B) {
 	fill(b, m, b.N, r)
 }
 
+// BenchmarkBind creates subjects with one name, a handle and an alias; the
+// figure is for one subject.
+func BenchmarkBind(b *testing.B) {
+	m := newMachine(b)
+	r := rand.New(rand.NewPCG(1, 2))
+	fill(b, m, 200_000, r)
+	b.ReportAllocs()
+	b.ResetTimer()
+	fillLinked(b, m, b.N, r)
+}
+
 // BenchmarkSnapshot writes 300,000 subjects out. The view itself, which is
 // what writers wait for, is a metric of its own.
 func BenchmarkSnapshot(b *testing.B) {
