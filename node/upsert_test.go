@@ -5,6 +5,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"cloakroom/cluster/directory"
 	"cloakroom/node"
@@ -262,4 +263,111 @@ func TestTwoLoginsAtOnceAreOnePerson(t *testing.T) {
 		}
 	}
 	await(t, "every node has them", func() bool { return nodes[0].node.Subjects() == people })
+}
+
+// An erasure that races with logins leaves no half behind: who was erased is
+// gone with every pseudonym, and whoever logs in after it is one new person.
+func TestEraseRacesWithLogins(t *testing.T) {
+	nodes := openMany(t, 3, twoShops)
+	const rounds = 25
+	for round := range rounds {
+		person := fmt.Sprint("person-", round)
+		first := nodes[0].upsert(201, source(person, "shop", "Ada"), asShop...)
+		ids := make(map[string][]string) // by domain
+		var mu sync.Mutex
+		var wait sync.WaitGroup
+		wait.Go(func() {
+			if a := nodes[round%3].call("DELETE", "/v1/subjects/"+first.ID, "", asShop...); a.status != 200 {
+				t.Errorf("erase: %d %s", a.status, a.problem())
+			}
+		})
+		for i := range 6 {
+			h, domain, auth := nodes[i%3], "shop", asShop
+			if i >= 3 {
+				domain, auth = "clinic", asClinic
+			}
+			wait.Go(func() {
+				var d deposited
+				if a := h.call("PUT", bySource, source(person, domain, "Ada"), auth...); a.status == 200 || a.status == 201 {
+					a.decode(t, &d)
+				} else {
+					t.Errorf("upsert: %d %s", a.status, a.problem())
+				}
+				mu.Lock()
+				defer mu.Unlock()
+				ids[domain] = append(ids[domain], d.ID)
+			})
+		}
+		wait.Wait()
+		shop := nodes[1].call("PUT", bySource, source(person, "shop", "Ada"), asShop...)
+		clinic := nodes[2].call("PUT", bySource, source(person, "clinic", "Ada"), asClinic...)
+		var alive struct{ shop, clinic deposited }
+		shop.decode(t, &alive.shop)
+		clinic.decode(t, &alive.clinic)
+		oneOldOneNew(t, nodes[0], ids["shop"], first.ID, alive.shop.ID, asShop)
+		oneOldOneNew(t, nodes[0], ids["clinic"], "", alive.clinic.ID, asClinic)
+	}
+	await(t, "there is one subject for each person", func() bool { return nodes[0].node.Subjects() == rounds })
+}
+
+// oneOldOneNew checks that ids are of at most two people: one who was erased,
+// and one who is there.
+func oneOldOneNew(t *testing.T, h *house, ids []string, erased, alive string, auth []string) {
+	t.Helper()
+	if alive == erased {
+		t.Errorf("%s came back", erased)
+	}
+	for _, id := range ids {
+		if id == alive {
+			continue
+		}
+		if erased == "" {
+			erased = id
+		}
+		if id != erased {
+			t.Errorf("%s is neither who was erased (%s) nor who is there (%s)", id, erased, alive)
+		}
+	}
+	if p := h.resolve([]string{alive}, `["display_name"]`, auth...); p.Subjects[alive]["display_name"] != "Ada" {
+		t.Errorf("who is there has %v", p.Subjects)
+	}
+	if erased != "" {
+		if p := h.resolve([]string{erased}, `["display_name"]`, auth...); len(p.Missing) != 1 {
+			t.Errorf("who was erased has %v", p.Subjects)
+		}
+	}
+}
+
+// A person who expired is hidden under every pseudonym at once, comes back under
+// the same ones until it is wiped, and is somebody new afterwards.
+func TestAPersonExpires(t *testing.T) {
+	var c clock
+	var u uptime
+	h := open(t, func(cfg *node.Config) { twoShops(cfg); cfg.Now, cfg.Uptime = c.now, u.now })
+	short := func(domain string) string {
+		return strings.Replace(source("s1", domain, "Ada"), `"fields"`, `"ttl":"1h","fields"`, 1)
+	}
+	shop := h.upsert(201, short("shop"), asShop...)
+	clinic := h.upsert(201, short("clinic"), asClinic...)
+	c.advance(61 * time.Minute)
+	until(t, "the person is hidden", func() bool {
+		return h.call("GET", "/v1/subjects/"+shop.ID, "", asShop...).status == 404 &&
+			h.call("GET", "/v1/subjects/"+clinic.ID, "", asClinic...).status == 404
+	})
+	if p := h.resolve([]string{clinic.ID}, `["display_name"]`, asClinic...); len(p.Missing) != 1 {
+		t.Errorf("an alias of somebody who expired: %+v", p)
+	}
+	if again := h.upsert(200, short("clinic"), asClinic...); again.ID != clinic.ID {
+		t.Error("another pseudonym before the person was wiped")
+	}
+	h.call("GET", "/v1/subjects/"+shop.ID, "", asShop...).want(t, 200, "")
+	sweepUntilExpired(t, h, &c, &u, shop.ID)
+	u.advance(time.Hour)
+	sweep(t, h)
+	if got := h.node.Records(); got != 0 {
+		t.Errorf("%d records are left of a person who was wiped", got)
+	}
+	if again := h.upsert(201, short("clinic"), asClinic...); again.ID == clinic.ID {
+		t.Error("a pseudonym came back after its person was wiped")
+	}
 }
