@@ -98,8 +98,10 @@ func (h *simHistory) checkLooks(ops map[int][]simOp) []string {
 }
 
 // misplaced says why no order of a subject's operations has room for l, "" if
-// one has. What it saw may be as old as a lease lasts, so it counts as begun so
-// long before; after the erasure is acknowledged it must see that at once.
+// one has: what it saw must have been written, and have held until a lease
+// before. It may have been seen early: a replica may apply an entry before its
+// leader does, and what nobody was told of yet linearizable reads need not show.
+// After the erasure is acknowledged l must see that at once.
 func (h *simHistory) misplaced(l simLook, zones []zone, all map[simState]*zone) string {
 	if why, void := h.void[simVersion{l.subject, l.state}]; void {
 		return "it was refused: " + why
@@ -114,13 +116,15 @@ func (h *simHistory) misplaced(l simLook, zones []zone, all map[simState]*zone) 
 		z.first, z.written = -1, -1
 	}
 	from := l.earliest()
-	if z.needed && z.first <= l.ret && z.last >= from {
-		return "" // it adds nothing
-	}
-	z.first, z.last = min(z.first, l.ret), max(z.last, from)
-	if z.first < z.written {
+	switch gone := all[simErased]; {
+	case l.ret < z.written:
 		return "nobody had written it yet"
+	case l.state == simErased || z.last >= from:
+		return "" // it adds nothing
+	case gone != nil && gone.needed && gone.first < from:
+		return "it was erased before"
 	}
+	z.last = from
 	for i := range zones {
 		if other := &zones[i]; other.state != z.state && clash(&z, other) {
 			return fmt.Sprintf("%v is in its way", other.state)
