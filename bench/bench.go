@@ -43,11 +43,12 @@ type Config struct {
 	Clients      int           // that write to three nodes at the same time
 	Deaths       int           // of a node
 	Idle         time.Duration // three nodes are left alone for so long
+	SingleWrites int           // of one kind, one after the other
 	Only         []string
 }
 
 // Scenarios are the parts of a run, in order; Config.Only picks some.
-var Scenarios = []string{"http", "https", "memory", "deposits", "import", "start", "nodes", "replicas"}
+var Scenarios = []string{"http", "https", "memory", "deposits", "import", "start", "nodes", "replicas", "consistency"}
 
 // Full returns the configuration of the published figures.
 func Full() Config {
@@ -55,7 +56,7 @@ func Full() Config {
 		People: 1_000_000, MemoryFrom: 100_000, ImportRows: 1_000_000, Seed: 1, Connections: 32,
 		Rounds: 5, Round: 2 * time.Second, WarmUp: 300 * time.Millisecond, Settle: 15 * time.Second,
 		Batches: []int{1, 10, 100, 1000}, DepositSizes: []int{1, 10, 100, 1000, 10_000}, Starts: 5,
-		Clients: 256, Deaths: 10, Idle: 20 * time.Second,
+		Clients: 256, Deaths: 10, Idle: 20 * time.Second, SingleWrites: 5000,
 	}
 }
 
@@ -66,7 +67,7 @@ func Quick() Config {
 		People: 20_000, MemoryFrom: 5_000, ImportRows: 5_000, Seed: 1, Connections: 8,
 		Rounds: 2, Round: 150 * time.Millisecond, WarmUp: 50 * time.Millisecond, Settle: 200 * time.Millisecond,
 		Batches: []int{1, 100}, DepositSizes: []int{1, 1000}, Starts: 2,
-		Clients: 16, Deaths: 1, Idle: 500 * time.Millisecond,
+		Clients: 16, Deaths: 1, Idle: 500 * time.Millisecond, SingleWrites: 100,
 	}
 }
 
@@ -81,7 +82,7 @@ func (c *Config) complete() error {
 	if len(c.Cloakroom) == 0 {
 		faults = append(faults, errors.New("no program to measure"))
 	}
-	for _, n := range []int{c.People, c.MemoryFrom, c.ImportRows, c.Connections, c.Rounds, c.Starts, c.Clients, c.Deaths} {
+	for _, n := range []int{c.People, c.MemoryFrom, c.ImportRows, c.Connections, c.Rounds, c.Starts, c.Clients, c.Deaths, c.SingleWrites} {
 		if n <= 0 {
 			faults = append(faults, errors.New("counts must be above zero"))
 			break
@@ -128,14 +129,15 @@ func Run(ctx context.Context, cfg Config) (*Report, error) {
 	r.report = Report{Started: time.Now().UTC(), Machine: machine(ctx, cfg), People: cfg.People,
 		Rounds: cfg.Rounds, RoundSeconds: cfg.Round.Seconds(), Connections: cfg.Connections}
 	scenarios := map[string]func(context.Context) error{
-		"http":     func(ctx context.Context) error { return r.reads(ctx, false) },
-		"https":    func(ctx context.Context) error { return r.reads(ctx, true) },
-		"memory":   r.memory,
-		"deposits": r.deposits,
-		"import":   r.imports,
-		"start":    r.starts,
-		"nodes":    r.nodes,
-		"replicas": r.replicated,
+		"http":        func(ctx context.Context) error { return r.reads(ctx, false) },
+		"https":       func(ctx context.Context) error { return r.reads(ctx, true) },
+		"memory":      r.memory,
+		"deposits":    r.deposits,
+		"import":      r.imports,
+		"start":       r.starts,
+		"nodes":       r.nodes,
+		"replicas":    r.replicated,
+		"consistency": r.consistency,
 	}
 	for _, name := range cfg.Only {
 		r.logf("== %s", name)

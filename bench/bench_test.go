@@ -55,6 +55,9 @@ func TestSmoke(t *testing.T) {
 	if p := report.Replicas; p == nil || p.AtLeader.Min <= 0 || p.AtEveryNode.Min <= 0 || p.BareRaft.Min <= 0 || p.BackAfter.Max <= 0 {
 		t.Errorf("replicas %+v", p)
 	}
+	if e := report.Erasures; e == nil || e.AllWell.Min <= 0 || e.OneStandsStill.Min <= 0 || e.ReadsThroughDeaths == 0 {
+		t.Errorf("erasures %+v", e)
+	}
 	for _, m := range report.Memory {
 		if m.Empty <= 0 || m.RSSTo < m.Empty {
 			t.Errorf("memory %+v", m)

@@ -116,6 +116,26 @@ func (p *cloakroomProtocol) deposit(dst []byte, from, n int) []byte {
 	return p.request(dst, "POST", "/v1/subjects/batch", p.subjects(from, n, false))
 }
 
+// bySource deposits person i as the sign-in of an issuer knows them.
+func (p *cloakroomProtocol) bySource(i int) []byte {
+	body := fmt.Appendf(nil, `{"issuer":"https://login.example.org","subject":"person-%d",`, i)
+	return p.request(nil, "PUT", "/v1/subjects/by-source", append(body, p.subject(nil, i, false)[1:]...))
+}
+
+// erase erases person i, who was stored under their own id.
+func (p *cloakroomProtocol) erase(i int) []byte {
+	path := p.crowd.ID(uint64(i)).AppendText([]byte("/v1/subjects/"))
+	return p.request(nil, "DELETE", string(path), nil)
+}
+
+// checkReceipt wants what an erasure is answered with.
+func checkReceipt(reply []byte) error {
+	if !bytes.Contains(load.Body(reply), []byte(`"signature"`)) {
+		return errors.New("an erasure without a receipt")
+	}
+	return nil
+}
+
 func (p *cloakroomProtocol) subjects(from, n int, withID bool) []byte {
 	body := []byte(`{"subjects":[`)
 	for i := range n {

@@ -107,6 +107,10 @@ func (s *fakeStore) routes() http.Handler {
 	mux.HandleFunc("POST /v1/subjects", s.deposit)
 	mux.HandleFunc("POST /v1/subjects/batch", s.depositBatch)
 	mux.HandleFunc("GET /v1/subjects/{id}", s.get)
+	mux.HandleFunc("PUT /v1/subjects/by-source", s.deposit)
+	mux.HandleFunc("DELETE /v1/subjects/{id}", func(w http.ResponseWriter, _ *http.Request) {
+		answer(w, http.StatusOK, map[string]string{"signature": "none"})
+	})
 	start := time.Now()
 	mux.HandleFunc("GET /metrics", func(w http.ResponseWriter, _ *http.Request) {
 		n := time.Since(start).Milliseconds() // grows, as a counter does

@@ -23,6 +23,7 @@ func (r *Report) Markdown() []byte {
 	}
 	r.nodesText(&b)
 	r.replicasTable(&b)
+	r.erasuresText(&b)
 	return b.Bytes()
 }
 
@@ -49,6 +50,15 @@ func (r *Report) replicasTable(b *bytes.Buffer) {
 	}
 	fmt.Fprintf(b, "\nAfter the death of a node, over %d deaths and %d shards they led: writes back after %.2f s (median), %.2f s at worst; all replicas back %.1f s after the death.\n",
 		p.Deaths, p.ShardsLed, p.BackAfter.Median, p.BackAfter.Max, p.RejoinedWithin.Median)
+}
+
+func (r *Report) erasuresText(b *bytes.Buffer) {
+	if e := r.Erasures; e != nil {
+		fmt.Fprintf(b, "\nAn erasure at a node that leads nothing: %.2f ms (median), %.1f ms at worst; with one replica that stands still %.2f s, %.2f s at worst.\n",
+			e.AllWell.Median*1e3, e.AllWell.Max*1e3, e.OneStandsStill.Median, e.OneStandsStill.Max)
+		fmt.Fprintf(b, "%s reads at survivors while the leader of their shards died: the slowest of a death %.0f ms (median), %.0f ms at worst.\n",
+			thousands(float64(e.ReadsThroughDeaths)), e.SlowestRead.Median*1e3, e.SlowestRead.Max*1e3)
+	}
 }
 
 func (r *Report) rowTables(b *bytes.Buffer) {

@@ -27,6 +27,7 @@ type Report struct {
 	Start        *Spread   `json:"start_seconds,omitempty"`
 	Nodes        *Nodes    `json:"nodes,omitempty"`
 	Replicas     *Replicas `json:"replicas,omitempty"`
+	Erasures     *Erasures `json:"erasures,omitempty"`
 }
 
 // Spread is a figure over rounds.
@@ -111,6 +112,16 @@ type Replicas struct {
 	BackAfter      Spread `json:"writes_back_after_seconds"`
 	WorstOfADeath  Spread `json:"slowest_shard_of_a_death_seconds"`
 	RejoinedWithin Spread `json:"whole_again_after_seconds"`
+}
+
+// Erasures is what three nodes without their front doors do with erasures,
+// from the request until one may be acknowledged, and how long reads at the
+// survivors take at most while the leader of their shards dies.
+type Erasures struct {
+	AllWell            Spread `json:"all_well_seconds"`
+	OneStandsStill     Spread `json:"one_replica_stands_still_seconds"`
+	ReadsThroughDeaths int    `json:"reads_through_deaths"`
+	SlowestRead        Spread `json:"slowest_read_of_a_death_seconds"`
 }
 
 func (row *Row) summarise() {

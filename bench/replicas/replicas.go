@@ -41,6 +41,7 @@ type node struct {
 	memory  *securemem.Memory
 	keys    *keyring.Keyring
 	records *record.Room
+	gate    *gate
 	cluster *cluster.Cluster
 }
 
@@ -152,7 +153,8 @@ func (b *Bench) openCluster(ctx context.Context, n *node) (*cluster.Cluster, err
 	if err != nil {
 		return nil, err
 	}
-	network := &cluster.Network{Listen: "127.0.0.1:0", Certificate: certificate, Roots: roots}
+	n.gate = newGate()
+	network := &cluster.Network{Listen: "127.0.0.1:0", Certificate: certificate, Roots: roots, Carrier: n.gate}
 	if first := b.nodes[0]; first != n {
 		info, _ := first.cluster.Directory().Node(first.name)
 		network.Seeds = []string{info.Address}
