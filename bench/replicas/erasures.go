@@ -62,7 +62,7 @@ func (n *node) awaitLeases(ctx context.Context, shards int) error {
 	for {
 		held := 0
 		for _, s := range n.cluster.Status().Shards {
-			if s.Lease > 0 {
+			if s.Lease.Valid > 0 {
 				held++
 			}
 		}
@@ -97,7 +97,7 @@ func (b *Bench) eraseOne(ctx context.Context, n *node, shard cloakroom.ShardID) 
 	var both sync.WaitGroup
 	both.Go(func() {
 		ledger = n.cluster.RecordErasure(ctx, directory.Erasure{Subject: c[0].Subject, Shard: shard,
-			Generation: index.Generation, Index: index.Index, At: uint64(time.Now().UnixMilli())})
+			Generation: index.Generation, Index: index.Index, At: time.Now().UnixMilli()})
 	})
 	err = n.cluster.Settle(ctx, index)
 	both.Wait()
