@@ -162,8 +162,9 @@ func (p *cloakroomProtocol) subject(body []byte, i int, withID bool) []byte {
 // checkDeposit wants n versions, or any number of them when n is 0.
 func (p *cloakroomProtocol) checkDeposit(n int, reply []byte) error {
 	body := load.Body(reply)
-	if bytes.Contains(body, []byte(`"problem"`)) {
-		return errors.New("a subject was refused")
+	if _, problem, refused := bytes.Cut(body, []byte(`"/problems/`)); refused {
+		kind, _, _ := bytes.Cut(problem, []byte{'"'})
+		return fmt.Errorf("a subject was refused: %s", kind)
 	}
 	if got := bytes.Count(body, []byte(`"version"`)); got == 0 || n > 0 && got != n {
 		return fmt.Errorf("%d subjects came back of %d", got, n)

@@ -25,26 +25,23 @@ func (r *run) consistency(ctx context.Context) error {
 
 // leasedReads measures what goes through the front door.
 func (r *run) leasedReads(ctx context.Context) error {
-	cluster, err := r.startCloakroom(ctx, r.crowd, options{nodes: theNodes})
+	cluster, err := r.startStored(ctx, options{nodes: theNodes})
 	if err != nil {
 		return err
 	}
 	defer cluster.stop()
-	alone, err := r.startCloakroom(ctx, r.crowd, options{})
+	alone, err := r.startStored(ctx, options{})
 	if err != nil {
 		return err
 	}
 	defer alone.stop()
 	alone.name, cluster.name, cluster.awake = "one node alone", "three nodes, at the leader", true
-	for _, c := range []*contender{cluster, alone} {
-		if _, err := c.store(ctx, 0, r.People); err != nil {
-			return err
-		}
-	}
 	follower := *cluster
 	follower.name, follower.addr, follower.gen = "three nodes, at one that leads nothing", nextAddr(cluster.server.Addr(), theNodes-1), nil
-	if err := follower.dial(ctx, r.Connections); err != nil {
-		return err
+	for _, c := range []*contender{cluster, &follower} { // a server ends what was idle meanwhile
+		if err := c.dial(ctx, r.Connections); err != nil {
+			return err
+		}
 	}
 	defer func() { follower.gen.Close() }()
 	all := []*contender{cluster, &follower, alone}
@@ -55,6 +52,19 @@ func (r *run) leasedReads(ctx context.Context) error {
 		return err
 	}
 	return r.oneByOne(ctx, cluster, alone)
+}
+
+// startStored starts a server and loads the people.
+func (r *run) startStored(ctx context.Context, o options) (*contender, error) {
+	c, err := r.startCloakroom(ctx, r.crowd, o)
+	if err != nil {
+		return nil, err
+	}
+	if _, err := c.store(ctx, 0, r.People); err != nil {
+		c.stop()
+		return nil, err
+	}
+	return c, nil
 }
 
 // confirmedReads compares the two levels at a node that leads nothing.

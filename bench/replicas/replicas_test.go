@@ -2,6 +2,7 @@ package replicas
 
 import (
 	"context"
+	"slices"
 	"testing"
 	"time"
 )
@@ -21,6 +22,17 @@ func TestRound(t *testing.T) {
 	waits, err := b.Failover(ctx)
 	if err != nil || len(waits) == 0 {
 		t.Errorf("Failover: %v, %v", waits, err)
+	}
+	if waits, err := b.Erase(ctx, 4); err != nil || slices.Min(waits) <= 0 {
+		t.Errorf("Erase: %v, %v", waits, err)
+	}
+	// The others may do without the node that stands still; they can't know
+	// before its lease is over.
+	if waits, err := b.EraseWhileOneStands(ctx, 1); err != nil || waits[0] < time.Second {
+		t.Errorf("EraseWhileOneStands: %v, %v", waits, err)
+	}
+	if reads, slowest, err := b.ReadThroughADeath(ctx); err != nil || reads == 0 || slowest <= 0 {
+		t.Errorf("ReadThroughADeath: %d reads, %v, %v", reads, slowest, err)
 	}
 	if err := b.Close(); err != nil {
 		t.Errorf("Close: %v", err)
