@@ -2,10 +2,14 @@ package node_test
 
 import (
 	"fmt"
+	"net"
 	"strings"
 	"sync"
 	"testing"
 	"time"
+
+	"cloakroom"
+	"cloakroom/node"
 )
 
 // ledger returns how many erasures the directory's replica here knows.
@@ -22,10 +26,12 @@ func TestAnErasedValueIsServedNowhere(t *testing.T) {
 	nodes := openMany(t, 3, nil)
 	var took []time.Duration
 	for i := range 30 {
-		d := nodes[i%3].deposit(ada)
+		var d deposited
+		made := nodes[i%3].call("POST", "/v1/subjects", ada).want(t, 201, "")
+		made.decode(t, &d)
 		path := "/v1/subjects/" + d.ID
 		for _, h := range nodes { // every replica answers from memory
-			if p := h.resolve([]string{d.ID}, `["email"]`); len(p.Subjects) != 1 {
+			if p := h.resolve([]string{d.ID}, `["email"]`, indexHeader, made.header.Get(indexHeader)); len(p.Subjects) != 1 {
 				t.Fatalf("deposit %d is not served", i)
 			}
 		}
@@ -179,4 +185,80 @@ func TestAnErasureRacesWithWrites(t *testing.T) {
 	await(t, "12 marks are all that is kept", func() bool {
 		return nodes[0].node.Subjects() == 0 && nodes[0].node.Records() == 12
 	})
+}
+
+// An erasure that could not be made final in time is outcome-unknown, never
+// "nothing was done"; asking again completes it.
+func TestAnErasureThatIsNotConfirmedIsUnknown(t *testing.T) {
+	nodes := openMany(t, 3, func(cfg *node.Config) { cfg.Limits.Request = 800 * time.Millisecond })
+	ids := make([]string, 8)
+	for i := range ids {
+		ids[i] = nodes[0].deposit(ada).ID
+	}
+	silent := follower(nodes)
+	h := nodes[(silent+1)%3]
+	erase := func(i int) answer { // every other one a field only
+		if i%2 == 0 {
+			return h.call("DELETE", "/v1/subjects/"+ids[i], "")
+		}
+		return h.call("PATCH", "/v1/subjects/"+ids[i], `{"fields":{"email":null}}`)
+	}
+	var killing, erasing sync.WaitGroup
+	killing.Go(func() {
+		if err := nodes[silent].node.Kill(); err != nil {
+			t.Error(err)
+		}
+	})
+	await(t, "the node is cut off", func() bool { return !reachable(nodes[silent].url) })
+	answers := make([]answer, len(ids)) // its leases are good for seconds, and nobody knows how it is
+	for i := range ids {
+		erasing.Go(func() { answers[i] = erase(i) })
+	}
+	erasing.Wait()
+	killing.Wait()
+	unknown := 0
+	for i, a := range answers {
+		switch {
+		case a.status == 503: // it led that shard: nothing was done
+			continue
+		case a.status != 504 || a.problem() != "/problems/outcome-unknown":
+			t.Errorf("erasure %d: %d %s, want outcome-unknown", i, a.status, a.problem())
+		}
+		unknown++
+		await(t, "the erasure is confirmed", func() bool { return erase(i).status == 200 })
+		if p := h.resolve(ids[i:i+1], `["email"]`); p.Subjects[ids[i]]["email"] != nil {
+			t.Errorf("erasure %d was confirmed, and the value is served", i)
+		}
+	}
+	if unknown == 0 {
+		t.Error("no erasure was left unknown")
+	}
+}
+
+// reachable reports whether somebody takes connections there.
+func reachable(url string) bool {
+	c, err := net.Dial("tcp", strings.TrimPrefix(url, "http://"))
+	if err == nil {
+		c.Close()
+	}
+	return err == nil
+}
+
+// follower returns the node that leads fewest shards.
+func follower(nodes []*house) int {
+	leads := make([]int, len(nodes))
+	for i, h := range nodes {
+		for shard := range 4 {
+			if h.node.Leads(cloakroom.ShardID(shard)) {
+				leads[i]++
+			}
+		}
+	}
+	least := 0
+	for i := range leads {
+		if leads[i] < leads[least] {
+			least = i
+		}
+	}
+	return least
 }
