@@ -367,7 +367,7 @@ func (c *changing) read(t *testing.T, h *house, done <-chan struct{}) {
 		if id == "" {
 			continue
 		}
-		a := h.insist("GET", "/v1/subjects/"+id, "")
+		a := h.insist("GET", "/v1/subjects/"+id, "", "Cloakroom-Consistency", "linearizable")
 		var got struct{ Fields map[string]string }
 		if a.status != 200 || json.Unmarshal([]byte(a.body), &got) != nil || got.Fields["display_name"] != want.name {
 			t.Errorf("get: %d %s, want %q", a.status, a.body, want.name)
@@ -406,7 +406,7 @@ func TestSchemaChangesUnderLoad(t *testing.T) {
 	}
 	for i, id := range slices.Sorted(maps.Keys(c.subjects)) {
 		want := c.subjects[id]
-		a := nodes[i%3].insist("GET", "/v1/subjects/"+id, "").want(t, 200, "")
+		a := nodes[i%3].insist("GET", "/v1/subjects/"+id, "", "Cloakroom-Consistency", "linearizable").want(t, 200, "")
 		var got struct{ Fields map[string]string }
 		a.decode(t, &got)
 		if got.Fields["display_name"] != want.name || want.note == c.live && got.Fields[want.note] != want.value {
