@@ -149,8 +149,7 @@ func (n *Node) readBehind(ctx context.Context, r *read, req *api.Request) error 
 	if err != nil {
 		return err
 	}
-	b.caller, b.waits, b.fields, b.openers, b.form = r.caller, r.waits, r.fields, r.openers, r.form
-	b.columns = len(b.fields) + 1
+	b.sharing(r)
 	if err := n.place(b); err != nil {
 		return err
 	}

@@ -25,6 +25,12 @@ func (n *Node) openPage(r *read, ids []cloakroom.Pseudonym, reply *api.ResolveRe
 				return err
 			}
 			reply.End()
+		case late:
+			reply.Begin(id)
+			if err := n.openFields(r.second, r.second.position(i), reply); err != nil {
+				return err
+			}
+			reply.End()
 		case aliased:
 			reply.Begin(id)
 			if err := n.openFields(r.behind, r.alias.position(i), reply); err != nil {

@@ -2,6 +2,7 @@ package node
 
 import (
 	"context"
+	"slices"
 	"sync"
 
 	"cloakroom"
@@ -42,6 +43,7 @@ type read struct {
 	second *read // for the few ids that have none of the fields: are they there?
 	behind *read // for those of them that are aliases: what the subjects have
 	alias  aliases
+	asked  []uint16 // of a second read: position among its ids → position in the request
 }
 
 // idState is what routing found out about one id.
@@ -51,6 +53,7 @@ const (
 	absent      idState = iota // nothing the caller may know of
 	present                    // at least one record to open
 	bare                       // the subject is there, without the fields
+	late                       // as present, but the records are those of [read.second]
 	aliased                    // as present, but the records are those of [read.behind]
 	unreachable                // its shard could not answer in time
 )
@@ -67,7 +70,9 @@ func (p *reads) get() *read {
 
 func (p *reads) put(r *read) {
 	r.caller, r.entry = nil, audit.Entry{}
-	r.behind.caller, r.behind.waits, r.behind.openers = nil, nil, nil
+	for _, b := range []*read{r.second, r.behind} {
+		b.caller, b.waits, b.fields, b.openers = nil, nil, nil, nil
+	}
 	r.closeOpeners()
 	p.pool.Put(r)
 }
@@ -344,20 +349,20 @@ func (r *read) subject(i, c int) (command.SubjectRecord, bool) {
 
 // lookForBare asks for the subject records of the ids that have none of the
 // fields: a subject without them is {} in the answer, not missing, and an alias
-// has none itself.
+// has none itself. It asks for the fields once more: a subject that was made
+// between the two reads has them by now, and never was without.
 func (n *Node) lookForBare(ctx context.Context, r *read, req *api.Request) error {
 	b := r.second
-	b.ids = b.ids[:0]
+	b.ids, b.asked = b.ids[:0], b.asked[:0]
 	for i, id := range r.ids {
 		if r.states[i] == absent {
-			b.ids = append(b.ids, id)
+			b.ids, b.asked = append(b.ids, id), append(b.asked, uint16(i))
 		}
 	}
 	if len(b.ids) == 0 {
 		return nil
 	}
-	b.caller, b.fields, b.columns, b.waits = r.caller, nil, 1, r.waits
-	defer func() { b.caller, b.waits = nil, nil }()
+	b.sharing(r)
 	if err := n.place(b); err != nil {
 		return err
 	}
@@ -365,22 +370,33 @@ func (n *Node) lookForBare(ctx context.Context, r *read, req *api.Request) error
 		return err // none could be answered; otherwise these alone are unreachable
 	}
 	r.alias.begin()
-	j := 0
-	for i := range r.ids {
-		if r.states[i] != absent {
-			continue
-		}
+	for j, i := range b.asked {
 		if b.states[j] == unreachable {
 			r.states[i] = unreachable
-		} else if s, there := b.subject(j, 0); there && s.Alias {
-			r.alias.add(i, b.token(j, 0), s.Sealed)
+		} else if s, there := b.subject(j, b.columns-1); there && s.Alias {
+			r.alias.add(int(i), b.token(j, b.columns-1), s.Sealed)
 		} else if there {
-			r.states[i] = bare
+			if r.states[i] = late; b.dropHidden(j) == 0 {
+				r.states[i] = bare
+			}
 			r.found++
 		}
-		j++
 	}
 	return n.readBehind(ctx, r, req)
+}
+
+// sharing makes b a further read of the same request: of the same fields, and
+// of the subject records.
+func (b *read) sharing(r *read) {
+	b.caller, b.waits, b.fields, b.openers, b.form = r.caller, r.waits, r.fields, r.openers, r.form
+	b.columns = len(b.fields) + 1
+}
+
+// position returns where the id in position i of the request is among those of
+// this second read.
+func (b *read) position(i int) int {
+	j, _ := slices.BinarySearch(b.asked, uint16(i))
+	return j
 }
 
 // grow returns s with length n, its content undefined.
