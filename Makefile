@@ -8,6 +8,7 @@ PEOPLE   ?= 1000
 SEEDS    ?= 1000
 FROM     ?= 1
 TIME     ?= 30m
+MANY     ?= 500
 ARGS     ?=
 
 # The Go command needs a home for its caches. Where there is none, one is made here.
@@ -28,7 +29,7 @@ TWO_WAYS = ./securemem/... ./node/record/...
 tool = "$$(GOEXPERIMENT= $(GO) tool -modfile=tools.mod -n $(1))"
 
 .DEFAULT_GOAL := help
-.PHONY: help build run test race chaos fuzz lint vuln bench clean
+.PHONY: help build run test race chaos histories fuzz lint vuln bench clean
 
 help: ## list these targets
 	@echo 'usage: make [target]'
@@ -52,6 +53,9 @@ race: ## run every test under the race detector (needs a C compiler)
 
 chaos: ## simulate the cluster under SEEDS=1000 schedules of faults, FROM=1 on, for at most TIME=30m
 	SIM_SEEDS=$(SEEDS) SIM_FROM=$(FROM) SIM_BUDGET=$(TIME) $(GO) test -run '^TestSimulation$$' -count 1 -timeout 0 ./cluster
+
+histories: ## check MANY=500 histories of clients of four real nodes that die and come back
+	HISTORIES=$(MANY) $(GO) test -run '^TestHistories$$' -count 1 -timeout 0 -v ./node
 
 fuzz: ## fuzz each target for FUZZTIME=5m
 	@set -e; \
