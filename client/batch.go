@@ -57,6 +57,7 @@ func (c *Client) DepositBatchJSON(ctx context.Context, idempotencyKey string, bo
 		if d.Err == nil {
 			d.Index = index // of all shards that the batch went to
 		}
+		c.forget(d.ID)
 		each(i, d)
 	}
 	if err := batchResults(answer.body, n, hand); err != nil {

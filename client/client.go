@@ -22,21 +22,32 @@ const maxReply = 80 << 20
 
 // Client speaks to one address of a cluster. It is safe for concurrent use.
 type Client struct {
-	cfg  Config
-	base *url.URL
+	cfg   Config
+	base  *url.URL
+	cache *cache // nil: none
 }
 
-// New checks the configuration and returns a client. It does not connect.
+// New checks the configuration and returns a client. It does not connect,
+// unless there is a cache: that follows the stream of changes until Close.
 func New(cfg Config) (*Client, error) {
 	cfg, base, err := cfg.withDefaults()
 	if err != nil {
 		return nil, fmt.Errorf("configure client: %w", err)
 	}
-	return &Client{cfg: cfg, base: base}, nil
+	c := &Client{cfg: cfg, base: base}
+	if cfg.Cache != nil {
+		if c.cache, err = c.startCache(*cfg.Cache); err != nil {
+			return nil, err
+		}
+	}
+	return c, nil
 }
 
-// Close drops the idle connections.
+// Close drops the cache and the idle connections.
 func (c *Client) Close() {
+	if c.cache != nil {
+		c.cache.close()
+	}
 	if t, ok := c.cfg.Transport.(interface{ CloseIdleConnections() }); ok {
 		t.CloseIdleConnections()
 	}

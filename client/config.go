@@ -37,6 +37,9 @@ type Config struct {
 	Slow func()
 	// Retries bounds how often one call is tried again; 4, negative: never.
 	Retries int
+	// Cache makes Resolve keep answers; nil: it asks every time. The token's
+	// grant needs the action "events" beside "resolve".
+	Cache *CacheConfig
 	// Transport replaces the transport; CACert is ignored then.
 	Transport http.RoundTripper
 	// Rand makes idempotency keys and jitter; crypto/rand.
@@ -62,6 +65,11 @@ func (cfg Config) withDefaults() (Config, *url.URL, error) {
 	}
 	if cfg.Sleep == nil {
 		cfg.Sleep = sleep
+	}
+	if cfg.Cache != nil {
+		filled, err := cfg.Cache.withDefaults()
+		faults = append(faults, err)
+		cfg.Cache = &filled
 	}
 	base, err := parseAddr(cfg.Addr, cfg.CACert != "")
 	if err != nil {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"time"
 
 	"cloakroom"
 )
@@ -20,16 +21,28 @@ type Resolved struct {
 // Resolve turns pseudonyms into values. Duplicates are asked for once, and
 // more than [cloakroom.MaxResolveIDs] ids are split over several requests, one
 // after the other. If some of these can't be answered, their ids are
-// Unavailable; if none can, the error says why.
+// Unavailable; if none can, the error says why. What [Config.Cache] holds is
+// not asked for at all.
 func (c *Client) Resolve(ctx context.Context, ids []cloakroom.Pseudonym, q Query) (*Resolved, error) {
 	ids = distinct(ids)
 	result := &Resolved{Subjects: make(map[cloakroom.Pseudonym]Fields, len(ids))}
+	cache, query := c.cache, ""
+	if cache != nil && q.cacheable() {
+		query = q.key()
+		ids = cache.lookup(ids, query, result)
+	} else {
+		cache = nil
+	}
 	var unavailable error
 	for len(ids) > 0 {
 		part := ids[:min(len(ids), cloakroom.MaxResolveIDs)]
 		ids = ids[len(part):]
+		begun := time.Now() // before the server can read anything
 		switch err := c.resolvePart(ctx, part, &q, result); {
 		case err == nil:
+			if cache != nil {
+				cache.keep(part, query, begun, result)
+			}
 		case errors.Is(err, cloakroom.ErrUnavailable):
 			unavailable = err
 			result.Unavailable = append(result.Unavailable, part...)

@@ -227,6 +227,7 @@ func (c *Client) write(ctx context.Context, call *call) (Deposited, error) {
 	if err != nil {
 		return Deposited{}, fmt.Errorf("%s: %w", call.verb, errReply)
 	}
+	c.forget(id)
 	return Deposited{
 		ID: id, Version: wire.Version,
 		Index:   answer.header.Get("Cloakroom-Index"),
@@ -283,6 +284,7 @@ func (c *Client) Erase(ctx context.Context, id cloakroom.Pseudonym) (receipt jso
 	answer, err := c.do(ctx, &call{
 		verb: "erase subject", method: http.MethodDelete, path: subjectPath(id), repeat: true,
 	})
+	c.forget(id) // whatever came of it
 	if err != nil {
 		return nil, err
 	}

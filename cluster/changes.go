@@ -129,9 +129,27 @@ func (c *Cluster) serveChanges(body []byte) ([]byte, error) {
 	return reply.Append(nil), nil
 }
 
-// Fresh reports whether all that was acknowledged in a shard before the call is
-// applied in the replica here.
-func (c *Cluster) Fresh(id cloakroom.ShardID) bool { return c.net == nil && c.Leads(id) }
+// Fresh reports whether the replica here has applied every erasure of a shard
+// that was settled before the call, and every other write that was acknowledged
+// before the call by more than the length of a lease: whether it may answer reads.
+// What is looked at after the call is at least as new.
+func (c *Cluster) Fresh(id cloakroom.ShardID) bool {
+	if c.net == nil {
+		return c.Leads(id)
+	}
+	s, err := c.shard(id)
+	if err != nil {
+		return false
+	}
+	c.reading.RLock()
+	defer c.reading.RUnlock()
+	m := s.member.Load()
+	if m == nil {
+		return false
+	}
+	until := m.lease.Until()
+	return c.cfg.Uptime() < until && m.replica.InService()
+}
 
 // Generation returns that of a shard's group, 0 if the shard is not known.
 func (c *Cluster) Generation(id cloakroom.ShardID) uint32 {

@@ -121,7 +121,7 @@ var owners = map[string][]string{
 	"github.com/anishathalye/porcupine":        {"internal/history"},
 	"github.com/awnumar/memguard":              {"securemem"}, // one failed mlock purges every secret of the process
 	"github.com/brianvoe/gofakeit/v7":          {"internal/people", "bench"},
-	"github.com/dgraph-io/ristretto/v2":        {"node"},
+	"github.com/dgraph-io/ristretto/v2":        {"node", "client"},
 	"github.com/getkin/kin-openapi":            {"test"},
 	"github.com/go-json-experiment/json":       {"node", "node/api", "node/record", "client", "cmd/cloakroom/rows"},
 	"github.com/goccy/go-yaml":                 {"cmd/cloakroom"},
