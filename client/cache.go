@@ -20,12 +20,13 @@ import (
 // CacheConfig makes [Client.Resolve] keep what it was answered and answer it
 // again, for as long as a stream of changes says that it still holds.
 //
-// An erased or changed value is served no longer than Silence after its
-// erasure or change was acknowledged, whatever happens to the stream, the
-// network or the server; normally for half a second. A value whose time is
-// over is served no longer than MaxAge. Reads that are linearizable, or that
-// name an index in [Query.After], are never answered from the cache. Values
-// are kept in this process, in clear.
+// An erased value is served no longer than Silence after its erasure was
+// acknowledged, whatever happens to the stream, the network or the server;
+// normally for half a second. For a value that was replaced the length of a
+// read lease comes on top (3 s), as for any read with the level lease. A value
+// whose time is over is served no longer than MaxAge. Reads that are linearizable,
+// or that name an index in [Query.After], are never answered from the cache, and what
+// this client writes it sees at once. Values are kept in this process, in clear.
 type CacheConfig struct {
 	// Bytes is about how much memory the values may take; 32 MiB.
 	Bytes int64
@@ -75,7 +76,7 @@ type cache struct {
 	cfg  CacheConfig
 	base time.Time // of the times below, which are ns since
 
-	known  atomic.Pointer[moment] // everything acknowledged before has been told
+	known  atomic.Pointer[moment] // every erasure acknowledged before has been told
 	hold   atomic.Int64           // how long after an event a read may still be answered from before
 	reset  atomic.Int64           // the last gap
 	events [buckets]atomic.Int64  // the last event of a pseudonym of the bucket

@@ -17,8 +17,10 @@ type Event struct {
 	// Erased are subjects whose values are gone, Changed those whose values are
 	// others now. New subjects are in neither. One may come again.
 	Erased, Changed []cloakroom.Pseudonym
-	// Known is a moment on this machine's clock: whatever was acknowledged
-	// before, on any node, has been told. Zero: nothing is known yet.
+	// Known is a moment on this machine's clock: every erasure that was
+	// acknowledged before, on any node, has been told, and every other change
+	// that was acknowledged the length of a lease before (3 s). Zero: nothing
+	// is known yet.
 	Known time.Time
 	// Cursor is where to go on after this event.
 	Cursor string

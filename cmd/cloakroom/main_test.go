@@ -60,8 +60,8 @@ func runScripts(t *testing.T, folder string, setup func(env *testscript.Env, tok
 		},
 		Cmds: map[string]func(ts *testscript.TestScript, neg bool, args []string){
 			"setid":    setID,
-			"setindex": setIndex,
-			"exits":    exits,
+			"setindex": setIndex, "setcursor": setCursor,
+			"exits": exits,
 		},
 	})
 }
@@ -102,6 +102,15 @@ func setIndex(ts *testscript.TestScript, _ bool, _ []string) {
 	var done struct{ Index string }
 	ts.Check(json.Unmarshal([]byte(ts.ReadFile("stdout")), &done))
 	ts.Setenv("INDEX", done.Index)
+}
+
+// setCursor sets CURSOR to the one that the last command printed.
+func setCursor(ts *testscript.TestScript, _ bool, _ []string) {
+	_, cursor, found := strings.Cut(ts.ReadFile("stdout"), "cursor  ")
+	if !found {
+		ts.Fatalf("no cursor was printed")
+	}
+	ts.Setenv("CURSOR", strings.TrimSpace(cursor))
 }
 
 // startDev runs dev on a free port until stop, and waits for its ready line.

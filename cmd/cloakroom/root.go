@@ -52,7 +52,7 @@ Exit codes: 0 done, 1 failed, 2 wrong usage, 3 not now (try again later).`,
 	flags.StringVar(&a.tokenFile, "token-file", os.Getenv("CLOAKROOM_TOKEN_FILE"), "file with the token, - for standard input (CLOAKROOM_TOKEN_FILE)")
 	flags.StringVar(&a.caCert, "cacert", os.Getenv("CLOAKROOM_CACERT"), "file with the CA certificate to trust, PEM (CLOAKROOM_CACERT)")
 	flags.DurationVar(&a.timeout, "timeout", 30*time.Second, "longest time for one request, all its attempts together")
-	root.AddCommand(a.dev(), a.deposit(), a.resolve(), a.get(), a.erase(), a.importCommand(),
+	root.AddCommand(a.dev(), a.deposit(), a.resolve(), a.get(), a.erase(), a.events(), a.importCommand(),
 		a.status(), a.shards(), a.schema(), a.version(), a.man(root))
 	return root
 }

@@ -186,7 +186,7 @@ func appendAt(buf []byte, at time.Duration) []byte {
 // Begin takes guarded memory for the names of n pseudonyms: first Erased for
 // each, then Changed for each, then End.
 func (r *EventReply) Begin(ctx context.Context, pool *securemem.Pool, cursor []byte, n int) error {
-	size := 128 + len(cursor) + n*(cloakroom.PseudonymTextLen+len(`"",`)) + maxPadding
+	size := 128 + len(cursor) + n*(cloakroom.PseudonymTextLen+len(`"",`)) + maxComment
 	if err := r.begin(ctx, pool, size, false); err != nil {
 		return err
 	}
@@ -194,6 +194,9 @@ func (r *EventReply) Begin(ctx context.Context, pool *securemem.Pool, cursor []b
 	r.buf = append(appendEvent(r.buf, "changes", cursor), `"erased":[`...)
 	return nil
 }
+
+// maxComment bounds the padding behind an event, in bytes.
+const maxComment = 256
 
 // Erased lists a pseudonym whose values are gone.
 func (r *EventReply) Erased(id cloakroom.Pseudonym) { r.list(id) }
@@ -261,7 +264,10 @@ func (r *EventReply) finish(secure bool, sizes recordSizes) ([]byte, error) {
 		}
 		return r.plain, nil
 	}
-	if n := sizes.padding(len(r.buf) - headroom); secure && n > 0 && r.room(n) {
+	if !secure {
+		return r.buf, nil
+	}
+	if n := sizes.more(len(r.buf)-headroom, len(":\n"), maxComment); n > 0 && r.room(n) {
 		r.buf = append(r.buf, ':')
 		for range n - len(":\n") {
 			r.buf = append(r.buf, '.')

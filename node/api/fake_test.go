@@ -59,20 +59,24 @@ type fakeService struct {
 	panicNow bool
 	created  bool
 
+	name   string                                        // of the caller
 	cursor string                                        // of the last stream
 	says   chan func(context.Context, *EventReply) error // what streams say
 	closed atomic.Int64                                  // streams
 }
 
-type fakeCaller struct{}
+type fakeCaller string
 
-func (fakeCaller) Name() string { return "tester" }
+func (c fakeCaller) Name() string { return string(c) }
 
-var theCaller Caller = fakeCaller{}
+var theCaller Caller = fakeCaller("tester")
 
 func (f *fakeService) Authenticate(token []byte) (Caller, error) {
 	if string(token) != testToken {
 		return nil, cloakroom.ErrUnauthenticated
+	}
+	if f.name != "" {
+		return fakeCaller(f.name), nil
 	}
 	return theCaller, nil
 }

@@ -40,15 +40,23 @@ func (s recordSizes) safe(n int) bool {
 // padding is how many bytes a write of n bytes needs more, 0 if none: at least
 // those of an empty padding header, at most maxPadding.
 func (s recordSizes) padding(n int) int {
+	// None is found only for answers shorter than any with a value:
+	// TestPaddingIsAlwaysFound.
+	return s.more(n, len(paddingHeader), maxPadding)
+}
+
+// more is how many bytes, from least to most, a write of n bytes needs more; 0
+// if none, or if none of these will do.
+func (s recordSizes) more(n, least, most int) int {
 	if s.safe(n) {
 		return 0
 	}
-	for k := len(paddingHeader); k <= maxPadding; k++ {
+	for k := least; k <= most; k++ {
 		if s.safe(n + k) {
 			return k
 		}
 	}
-	return 0 // only for answers shorter than any with a value: TestPaddingIsAlwaysFound
+	return 0
 }
 
 // paddingHeader is a header line without a value; dots go before its end.

@@ -47,8 +47,8 @@ type Config struct {
 	// Shards is how many rings share the bytes; default 16. A ring takes its
 	// share as it fills.
 	Shards int
-	// Fresh says whether all that was acknowledged in a shard before the call
-	// has been applied here: whether the replica here holds a read lease.
+	// Fresh says whether the replica of a shard here holds a read lease: then
+	// every erasure that was acknowledged before the call is applied here.
 	Fresh func(cloakroom.ShardID) bool
 }
 
@@ -128,9 +128,10 @@ func (f *Feed) Status() Status {
 func (f *Feed) Subscribers() int { return int(f.subscribers.Load()) }
 
 // Complete returns up to which moment a subscription over that many shards,
-// read out after the call, has been told of everything that was acknowledged. now is the
-// present on a clock that never steps; false means that for some shard
-// nothing can be said.
+// read out after the call, has been told of every erasure that was
+// acknowledged, and of every other change that was acknowledged a lease's
+// length before. now is the present on a clock that never steps; false means
+// that for some shard nothing can be said.
 //
 // A shard with a fresh replica here is complete now: its lease could only be
 // had, or an erasure only be acknowledged, after the other was known here. Any
@@ -168,8 +169,8 @@ type Mirror struct {
 	Changes []Change // whole entries in ascending order
 	Reach   uint64   // up to which index they reach
 	Gap     bool     // changes before Reach are missing
-	// Asked is when the node was asked, if it answered for everything that was
-	// acknowledged before; 0: it did not.
+	// Asked is when the node was asked, if its replica was fresh and it told all
+	// it had; 0: it did not.
 	Asked time.Duration
 }
 
