@@ -196,6 +196,10 @@ func TestAPartThatWaitsHoldsUpNobody(t *testing.T) {
 		}
 	}
 	for _, name := range h.names() {
+		h.await("the value", func() (bool, string) {
+			got, _ := h.node(name).peek(t.Context(), 1, 1)
+			return got == "value", "not at " + name
+		})
 		for _, level := range []cloakroom.Level{cloakroom.Lease, cloakroom.Linearizable} {
 			var dst command.Records
 			token := []cloakroom.Token{put(1, 0).Fields[0].Token}

@@ -7,6 +7,8 @@ import (
 	"io"
 	"testing"
 
+	"github.com/hashicorp/raft"
+
 	"cloakroom"
 )
 
@@ -133,5 +135,27 @@ func TestSpoolGivesBackWhatItHeld(t *testing.T) {
 	}
 	if mem.mapped != 0 {
 		t.Fatalf("%d bytes still mapped", mem.mapped)
+	}
+}
+
+// Who reads here was promised never to be taken back: a snapshot from before
+// what is applied is not restored, and the index stays.
+func TestASnapshotOlderThanTheStateIsNotTaken(t *testing.T) {
+	for _, allowed := range []bool{false, true} {
+		mem := &memory{}
+		s := &spool{mapMem: mem.Map, unmapMem: mem.Unmap}
+		if _, err := s.write([]byte("state")); err != nil {
+			t.Fatal(err)
+		}
+		f := &fsm{turn: newTurn(), members: &roster{changed: func() {}}}
+		f.command.Store(10)
+		r := &receivedReader{spool: s, fsm: f, meta: raft.SnapshotMeta{Index: 9}, back: allowed}
+		if _, err := io.ReadAll(r); (err == nil) != allowed {
+			t.Errorf("allowed %v: got %v", allowed, err)
+		}
+		r.Close()
+		if got := f.command.Load(); got != 10 {
+			t.Errorf("applied at %d, want 10", got)
+		}
 	}
 }
