@@ -7,6 +7,7 @@ import (
 	"cloakroom"
 	"cloakroom/cluster"
 	"cloakroom/cluster/directory"
+	"cloakroom/securemem"
 )
 
 // Revoke revokes a principal as the directory would be told to.
@@ -27,6 +28,9 @@ func (n *Node) SealSnapshot(w io.Writer, at cluster.SnapshotInfo) (io.WriteClose
 func (n *Node) OpenSnapshot(r io.Reader, at cluster.SnapshotInfo) (io.Reader, error) {
 	return n.openSnapshot(r, at)
 }
+
+// Pool is the memory of requests.
+func (n *Node) Pool() *securemem.Pool { return n.memory.Pool() }
 
 // AuditLines returns what the audit log keeps in memory.
 func (n *Node) AuditLines() string { return string(n.audit.Recent(nil)) }
