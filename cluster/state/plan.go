@@ -49,29 +49,40 @@ func (n *counts) add(more counts) {
 func (p *plan) begin(m *Machine, c *command.Command) (b before) {
 	p.clash, p.counts, p.stored = false, counts{}, p.stored[:0]
 	p.changes = append(p.changes[:0], change{key: newKey(&c.Subject), mark: subject})
-	head := &p.changes[0]
-	record, kind, ok := m.find(&head.key)
-	head.there = ok
-	if p.clash = ok && (kind&subject == 0 || command.IsHandle(record)); ok && !p.clash {
-		b.subject, b.there = decodeSubject(record), true
-	}
 	for i := range c.Fields {
 		p.changes = append(p.changes, change{key: newKey(&c.Fields[i].Token), record: c.Fields[i].Record})
-		field := &p.changes[1+i]
-		_, kind, ok := m.find(&field.key)
-		field.there = ok
-		p.clash = p.clash || kind&subject != 0
 	}
 	for i := range c.Links {
-		link := change{key: newKey(&c.Links[i].Token), mark: subject}
-		_, _, ok := m.find(&link.key)
-		b.taken = b.taken || ok
 		at := len(p.stored)
 		p.stored = c.Links[i].AppendStored(p.stored)
-		link.record = p.stored[at:]
-		p.changes = append(p.changes, link)
+		p.changes = append(p.changes, change{key: newKey(&c.Links[i].Token), record: p.stored[at:], mark: subject})
+	}
+	for i := range p.changes { // apart from making them, so that cache misses overlap
+		change := &p.changes[i]
+		s, at, ok := m.index.find(&change.key)
+		if !ok {
+			continue
+		}
+		change.there = true
+		if i > len(c.Fields) {
+			b.taken = true
+			continue
+		}
+		bucket := s.bucket(at.bucket)
+		kind := bucket.mark(at.entry)
+		p.clash = p.clash || kind&subject != change.mark
+		if i == 0 && !p.clash {
+			p.meet(slotRecord(m.slab.Bytes(bucket.ref(at.entry)), kind), &b)
+		}
 	}
 	return b
+}
+
+// meet takes what stands under the subject's token, which is no field's.
+func (p *plan) meet(record []byte, b *before) {
+	if p.clash = command.IsHandle(record); !p.clash {
+		b.subject, b.there = decodeSubject(record), true
+	}
 }
 
 // find returns the record under a token and its mark; the caller holds mu or
