@@ -48,7 +48,7 @@ type simMissing struct {
 func simMissings() []simMissing {
 	return []simMissing{
 		{"leaseBeforeOwnTerm", hazards{replica: replica.Hazards{ReadBeforeOwnTerm: true}}, drawLateApply, 3, 10},
-		{"leaseUnentered", hazards{leaseUnentered: true}, drawLonely, 3, 10},
+		{"leaseUnentered", hazards{leaseUnentered: true}, drawLonely, 3, 24},
 		{"leaseIndexFirst", hazards{leaseIndexFirst: true}, drawCrowd, 3, 80},
 		{"leaseNoRound", hazards{leaseNoRound: true}, drawStuck, 3, 40},
 		{"leaseByAddress", hazards{leaseByAddress: true}, drawGhost, 3, 10},
@@ -57,11 +57,11 @@ func simMissings() []simMissing {
 		{"leaseUnapplied", hazards{leaseUnapplied: true}, drawReturn, 3, 20},
 		{"leaseNoRecheck", hazards{leaseNoRecheck: true}, drawDazed, 3, 16},
 		{"leaseWallClock", hazards{leaseWallClock: true}, drawSetBack, 3, 10},
-		{"settleNone", hazards{settleNone: true}, drawLonely, 3, 10},
+		{"settleNone", hazards{settleNone: true}, drawLonely, 3, 24},
 		{"settleOnlyMembers", hazards{settleOnlyMembers: true}, drawRemoval, 3, 10},
 		{"settleVotersOnly", hazards{settleVotersOnly: true}, drawLearner, 4, 10},
 		{"settleYoungLeader", hazards{settleYoungLeader: true}, drawSuccession, 3, 20},
-		{"settleOnce", hazards{settleOnce: true}, drawLonely, 3, 10},
+		{"settleOnce", hazards{settleOnce: true}, drawLonely, 3, 24},
 	}
 }
 

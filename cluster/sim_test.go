@@ -113,12 +113,21 @@ func simRun(t *testing.T, seed uint64, memory *securemem.Memory, change func(w *
 	return simBubble(t, seed, func(t *testing.T) *simWorld {
 		d := rand.New(rand.NewPCG(seed, 2))
 		w := newSimWorld(t, seed, 3+d.IntN(5)/4, 1+d.IntN(3), memory)
-		w.living = 2 + d.IntN(6)
+		w.living, w.clients, w.within = 2+d.IntN(6), simClients, simFaultTime
 		w.kinds = simFaultKinds()
+		if seed%2 == 0 {
+			w.sketch()
+		}
 		change(w)
 		simOrdinary(w)
 		return w
 	})
+}
+
+// sketch makes a world smaller, so that there can be more of them: one shard,
+// fewer clients, faults closer together, and an end when they are over.
+func (w *simWorld) sketch() {
+	w.sketched, w.shards, w.clients, w.within = true, 1, simClients/3, simFaultTime/2
 }
 
 // simBubble runs a world in a bubble of its own and returns what went wrong.
@@ -190,7 +199,7 @@ func simOrdinary(w *simWorld) {
 		w.truth.violated("not replicated a minute after the start: %s", w.standing())
 		return
 	}
-	for i := range simClients {
+	for i := range w.clients {
 		c := w.client(i)
 		c.fat = d.IntN(6) == 0
 		working.Go(func() { c.run(stop) }) // stopped by stop
@@ -198,7 +207,11 @@ func simOrdinary(w *simWorld) {
 	for _, n := range w.nodes {
 		working.Go(func() { w.reader(n).run(stop) }) // stopped by stop
 	}
-	w.suffer(drawFaults(d, w.kinds, len(w.nodes), 1+d.IntN(2+d.IntN(9)), simFaultTime))
+	w.suffer(drawFaults(d, w.kinds, len(w.nodes), 1+d.IntN(2+d.IntN(9)), w.within))
+	if w.sketched {
+		w.net.Heal()
+		return
+	}
 	w.recover(d)
 	w.readAll()
 }
@@ -345,14 +358,21 @@ func (w *simWorld) writable(without int) bool {
 	return fine
 }
 
-// probe writes a subject that nobody looks at.
+// probe writes a subject that nobody looks at, and settles it as if that were an
+// erasure: whoever does not answer is waited out, and so is a new leader's
+// beginning.
 func (w *simWorld) probe(c *Cluster, shard cloakroom.ShardID) bool {
 	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
 	defer cancel()
 	version := simState(w.versions.Add(1))
-	_, _, err := c.Propose(ctx, shard, []command.Command{{Kind: command.Put, SchemaEpoch: 1,
+	_, at, err := c.Propose(ctx, shard, []command.Command{{Kind: command.Put, SchemaEpoch: 1,
 		Subject: cloakroom.Token{0: 0xff, 1: byte(shard)}, Version: simVersionOf(version)}})
-	return err == nil
+	if err != nil {
+		return false
+	}
+	ctx, cancel = context.WithTimeout(context.Background(), 2*simLease)
+	defer cancel()
+	return c.Settle(ctx, at) == nil
 }
 
 // readAll reads every subject at every node.

@@ -22,22 +22,25 @@ import (
 // simWorld is a cluster in a bubble: its nodes, the network between them, and
 // what is known of all of them together.
 type simWorld struct {
-	t       testing.TB
-	seed    uint64
-	shards  int
-	living  int // subjects that clients work on at a time
-	net     *simnet.Net
-	ca      *peertest.CA
-	memory  *securemem.Memory
-	nodes   []*simNode
-	truth   *simTruth
-	history *simHistory
-	logs    *simLogs
-	log     *simLog
-	hazards hazards        // remedies left out in all nodes
-	brief   bool           // nothing but the faults
-	kinds   []simFaultKind // that may happen
-	took    time.Duration  // in simulated time
+	t        testing.TB
+	seed     uint64
+	shards   int
+	living   int // subjects that clients work on at a time
+	clients  int
+	within   time.Duration // faults begin
+	sketched bool          // see sketch
+	net      *simnet.Net
+	ca       *peertest.CA
+	memory   *securemem.Memory
+	nodes    []*simNode
+	truth    *simTruth
+	history  *simHistory
+	logs     *simLogs
+	log      *simLog
+	hazards  hazards        // remedies left out in all nodes
+	brief    bool           // nothing but the faults
+	kinds    []simFaultKind // that may happen
+	took     time.Duration  // in simulated time
 
 	subjects atomic.Int64                       // handed out so far
 	latest   [cloakroom.MaxShards]atomic.Uint64 // index of a late write of each shard
