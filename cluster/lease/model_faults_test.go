@@ -31,15 +31,15 @@ func newWorld(seed uint64, without rule) *world {
 		w.elect(w.made[0])
 	}
 	w.made[0].table.Found(uint64(w.made[0].led))
-	w.after(0, nil, w.writes)
-	w.after(0, nil, w.faults)
-	w.after(0, nil, w.changes)
 	return w
 }
 
 // play runs the world of a seed.
 func play(seed uint64, without rule) *world {
 	w := newWorld(seed, without)
+	w.after(0, nil, w.writes)
+	w.after(0, nil, w.faults)
+	w.after(0, nil, w.changes)
 	w.run(20 * time.Second)
 	return w
 }

@@ -55,7 +55,12 @@ func (w *world) lookFor(r *replica) {
 		return
 	}
 	start := w.clock(r.node) // first: a vote must not be older
-	vote, carried := r.term, w.one(2)
+	w.question(r, l, start, r.term)
+}
+
+// question carries a replica's wish for a lease to a leader, and its vote.
+func (w *world) question(r, l *replica, start time.Duration, vote int) {
+	carried := w.one(2)
 	w.send(r.node, l.node, l, func() {
 		if !w.sure(l) {
 			return
