@@ -78,7 +78,9 @@ func (n *Node) scrubSome(ctx context.Context, shard cloakroom.ShardID, before ui
 	if err != nil {
 		return err
 	}
-	if err := n.cluster.Read(ctx, shard, cloakroom.Lease, cloakroom.Index{}, tokens, &fields); err != nil {
+	// Never older than the heads, whoever answers: a value that replaced an
+	// expired one must not be taken for it.
+	if err := n.cluster.Read(ctx, shard, cloakroom.Linearizable, cloakroom.Index{}, tokens, &fields); err != nil {
 		return err
 	}
 	var commands []command.Command
