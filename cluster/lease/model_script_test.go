@@ -59,7 +59,7 @@ func TestAVoteIsNoOlderThanItsQuestion(t *testing.T) {
 		if held := asker.holder.Until() > 0; held != old {
 			t.Fatalf("vote older than the question: %v; a lease from the deposed leader: %v", old, held)
 		}
-		w.now += 2300 * time.Millisecond
+		w.now += 2100 * time.Millisecond
 		w.events = nil
 		w.read(asker)
 		w.run(w.now + time.Second)
