@@ -212,7 +212,7 @@ func (c *simClient) insist(n *simNode, subject int, limit time.Duration) {
 // middle, and applies them slowly.
 func drawCrowd(d *rand.Rand, _ int) simFault {
 	return drawScene(d, "a return to many erasures", 2500*time.Millisecond, func(s *simScene) func() {
-		const crowd = 16
+		const crowd = 28
 		n := s.others[s.d.IntN(2)]
 		first := s.subject
 		for range crowd {
@@ -226,12 +226,12 @@ func drawCrowd(d *rand.Rand, _ int) simFault {
 			}
 		}
 		s.leave(n, simnet.Hold)
-		<-time.After(between(s.d, 3300*time.Millisecond, 3600*time.Millisecond))
+		<-time.After(between(s.d, 3400*time.Millisecond, 3700*time.Millisecond))
 		late := between(s.d, 80*time.Millisecond, 160*time.Millisecond)
 		for _, other := range s.others {
 			s.w.net.SetDelay(other.name, s.leader.name, simnet.Delay{Base: late, Jitter: time.Millisecond})
 		}
-		s.slows(n, 350*time.Millisecond)
+		s.slows(n, 180*time.Millisecond)
 		s.back(n)
 		s.w.soon(2*time.Second, func() bool { return s.follows(n) })
 		s.stare(n, all, 2800*time.Millisecond)

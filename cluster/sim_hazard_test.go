@@ -49,7 +49,7 @@ func simMissings() []simMissing {
 	return []simMissing{
 		{"leaseBeforeOwnTerm", hazards{replica: replica.Hazards{ReadBeforeOwnTerm: true}}, drawLateApply, 3, 10},
 		{"leaseUnentered", hazards{leaseUnentered: true}, drawLonely, 3, 24},
-		{"leaseIndexFirst", hazards{leaseIndexFirst: true}, drawCrowd, 3, 80},
+		{"leaseIndexFirst", hazards{leaseIndexFirst: true}, drawCrowd, 3, 60},
 		{"leaseNoRound", hazards{leaseNoRound: true}, drawStuck, 3, 40},
 		{"leaseByAddress", hazards{leaseByAddress: true}, drawGhost, 3, 10},
 		{"leaseFullTerm", hazards{leaseFullTerm: true}, drawLonely, 3, 24},
