@@ -15,6 +15,7 @@ func BenchmarkRead(b *testing.B) {
 	r, _ := openReal(b, 256<<20, func(c *Config) { c.Shards = 16 })
 	pages, scratch, dst := fillPages(b, r.Propose), make([]Part, cloakroom.MaxShards), &command.Records{}
 	b.ReportAllocs()
+	defer onOneThread(b)()
 	for i := 0; b.Loop(); i++ {
 		readPage(b, r.Cluster, pages[i%len(pages)], scratch, dst)
 	}
