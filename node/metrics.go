@@ -89,6 +89,12 @@ var (
 		"Calls to other nodes: propose, read and change are what leaders elsewhere were asked to do, confirm what rounds before a read ask.", []string{"method"}, nil)
 	metricRefused = prometheus.NewDesc("cloakroom_cluster_refused_total",
 		"Handshakes refused at the cluster port, by reason.", []string{"reason"}, nil)
+	metricStreams = prometheus.NewDesc("cloakroom_event_streams",
+		"Streams of events that are open.", nil, nil)
+	metricStreamsDropped = prometheus.NewDesc("cloakroom_event_streams_dropped_total",
+		"Streams of events that were ended because the subscriber did not read.", nil, nil)
+	metricStreamGaps = prometheus.NewDesc("cloakroom_event_gaps_total",
+		"How often a subscriber that was reading had missed changes and was told to drop everything.", nil, nil)
 	metricAuditEntries = prometheus.NewDesc("cloakroom_audit_entries_total",
 		"Audit entries written.", nil, nil)
 	metricAuditDenied = prometheus.NewDesc("cloakroom_audit_denied_total",
@@ -103,7 +109,8 @@ var catalogue = []*prometheus.Desc{
 	metricArenaMapped, metricPoolTotal, metricPoolUsed, metricPoolRefused, metricSubjects,
 	metricErased, metricLedger, metricLedgerLimit, metricQueue, metricRole, metricLeading, metricLeaderKnown, metricMajority, metricTolerates,
 	metricTerm, metricApplied, metricLag, metricLease, metricLeases, metricLeaseFailures, metricLogBytes, metricCompactions, metricInstalled, metricNodes,
-	metricClockSkew, metricClockAhead, metricConnections, metricCalls, metricRefused, metricAuditEntries, metricAuditDenied, metricAuditLost,
+	metricClockSkew, metricClockAhead, metricConnections, metricCalls, metricRefused,
+	metricStreams, metricStreamsDropped, metricStreamGaps, metricAuditEntries, metricAuditDenied, metricAuditLost,
 }
 
 // collector reads the counters of the rooms when somebody asks.
@@ -144,6 +151,12 @@ func (c collector) Collect(out chan<- prometheus.Metric) {
 	count(metricPoolRefused, float64(pool.Refused))
 	c.collectCluster(gauge)
 	c.collectTraffic(gauge, out)
+	if n.server != nil {
+		front := n.server.Stats()
+		gauge(metricStreams, float64(front.Streams))
+		count(metricStreamsDropped, float64(front.Dropped))
+	}
+	count(metricStreamGaps, float64(n.feed.Status().Gaps))
 	stats := n.audit.Stats()
 	count(metricAuditEntries, float64(stats.Entries))
 	count(metricAuditDenied, float64(stats.Denied))

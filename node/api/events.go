@@ -112,8 +112,9 @@ func (x *exchange) sendEvent(reply *EventReply) error {
 		return err
 	}
 	// Whoever does not read keeps a server that closes waiting no longer.
-	cut := context.AfterFunc(x.server.ending, func() { x.conn.socket.Conn.Close() }) //nolint:errcheck // the write fails
-	defer cut()
+	raw := x.conn.socket.Conn
+	stop := context.AfterFunc(x.server.ending, func() { raw.Close() }) //nolint:errcheck // the write fails
+	defer stop()
 	x.conn.SetWriteDeadline(time.Now().Add(x.server.limits.Write)) //nolint:errcheck // as in socket
 	x.payload.buf = buf
 	_, err = x.conn.ReadFrom(&x.payload)
