@@ -8,7 +8,7 @@ require (
 	github.com/HdrHistogram/hdrhistogram-go v1.1.2 // latency percentiles of the benchmark
 	github.com/anishathalye/porcupine v1.3.1 // tests decide whether there is an order that explains what clients saw
 	github.com/awnumar/memguard v0.23.0 // guarded buffers where memfd_secret is missing
-	github.com/dgraph-io/ristretto/v2 v2.4.2 // bounded cache of verified credentials
+	github.com/dgraph-io/ristretto/v2 v2.4.2 // bounded caches whose loss is harmless: verified credentials, resolved values in the client
 	github.com/getkin/kin-openapi v0.152.0 // tests hold the server to its OpenAPI file
 	github.com/go-json-experiment/json v0.0.0-20260820222146-c27c302e5fc3 // strict JSON: a schema, lines of an import, and what our own scanner is tested against
 	github.com/hashicorp/go-hclog v1.6.3 // the logger interface that raft asks for
