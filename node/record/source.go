@@ -79,9 +79,6 @@ func (r *Room) Draw(slot cloakroom.Slot, random io.Reader) (cloakroom.Pseudonym,
 // draws is memory for 32 candidates of one Draw, or for one record to open.
 type draws [32 * 16]byte
 
-// pseudonymBytes is the value of a sealed pseudonym.
-const pseudonymBytes = len(cloakroom.Pseudonym{})
-
 // SealedPseudonym is the length of the record of a pseudonym, in bytes.
 const SealedPseudonym = fixedHeader + nonceBytes + 2*minClass + tagBytes
 
