@@ -117,6 +117,7 @@ var readKinds = []kind{
 var allKinds = append(slices.Clone(readKinds), []kind{
 	{"deposit", http.StatusCreated, (*loadRun).deposit},
 	{"deposit batch", http.StatusOK, (*loadRun).depositBatch},
+	{"upsert", http.StatusOK, (*loadRun).upsert},
 	{"patch", http.StatusOK, (*loadRun).patch},
 	{"put", http.StatusOK, (*loadRun).put},
 	{"broken JSON", http.StatusBadRequest, (*loadRun).brokenJSON},
@@ -237,6 +238,22 @@ func (l *loadRun) depositBatch(ctx context.Context, _ uint64) (int, error) {
 		subjects = append(subjects, `{"fields":`+fields(l.crowd, from+i)+`}`)
 	}
 	return l.node.call(ctx, http.MethodPost, "/v1/subjects/batch", `{"subjects":[`+strings.Join(subjects, ",")+`]}`, devToken, []byte(`"version"`))
+}
+
+// upsert deposits somebody whom an issuer calls by name: that must stay nowhere
+// either.
+func (l *loadRun) upsert(ctx context.Context, _ uint64) (int, error) {
+	person := l.next(1)
+	name, err := json.Marshal(string(l.crowd.AppendName(nil, person)))
+	if err != nil {
+		return 0, err
+	}
+	status, err := l.node.call(ctx, http.MethodPut, "/v1/subjects/by-source",
+		`{"issuer":"https://login.example.org","subject":`+string(name)+`,"fields":`+fields(l.crowd, person)+`}`, devToken, []byte(`"version"`))
+	if status == http.StatusCreated { // made now or found
+		status = http.StatusOK
+	}
+	return status, err
 }
 
 func (l *loadRun) patch(ctx context.Context, n uint64) (int, error) {
