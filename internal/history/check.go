@@ -97,8 +97,8 @@ func malformed(ops []Operation) string {
 // check looks for an order of the operations that count for a model, and names
 // the first read after which there is none any more.
 func (m Model) check(ops []Operation, b Bounds) string {
-	steps := thin(m.steps(ops, b))
-	switch search(steps, b.Patience) {
+	steps := m.steps(ops, b)
+	switch decide(steps, b.Patience) {
 	case porcupine.Ok:
 		return ""
 	case porcupine.Unknown:
@@ -113,7 +113,7 @@ func (m Model) check(ops []Operation, b Bounds) string {
 		}
 	}
 	slices.SortStableFunc(reads, func(x, y porcupine.Operation) int { return cmp.Compare(x.Return, y.Return) })
-	n := sort.Search(len(reads), func(n int) bool { return search(slices.Concat(writes, reads[:n]), b.Patience) != porcupine.Ok })
+	n := sort.Search(len(reads), func(n int) bool { return decide(slices.Concat(writes, reads[:n]), b.Patience) != porcupine.Ok })
 	if n == 0 {
 		return "no order explains the writes"
 	}
@@ -144,6 +144,9 @@ func (m Model) steps(ops []Operation, b Bounds) []porcupine.Operation {
 			}
 		default:
 			continue
+		}
+		if s.state == Gone && s.need > 0 {
+			s.state = Erased // absent is before every write
 		}
 		steps = append(steps, porcupine.Operation{Input: s, Call: int64(call), Return: int64(op.Return)})
 	}
@@ -198,6 +201,70 @@ func (k known) needed(read Operation) (index uint64) {
 	return index
 }
 
+// decide looks for an order of the steps.
+//
+// Reads that saw a subject gone saw it absent or erased. It is absent before
+// some moment and erased after a later one, so those that returned early and
+// were called early saw it absent, the others erased: of those that matter
+// (see frontier) the first few, and as many as can be, if that leaves room for
+// the others.
+func decide(steps []porcupine.Operation, patience time.Duration) porcupine.CheckResult {
+	var rest, gone []porcupine.Operation
+	for _, o := range steps {
+		if s := o.Input.(step); s.state == Gone {
+			gone = append(gone, o)
+		} else {
+			rest = append(rest, o)
+		}
+	}
+	gone = frontier(gone)
+	end := time.Now().Add(patience)
+	try := func(absent, erased []porcupine.Operation) porcupine.CheckResult {
+		left := time.Until(end)
+		if left <= 0 {
+			return porcupine.Unknown
+		}
+		return search(thin(slices.Concat(rest, as(Absent, absent), as(Erased, erased))), left)
+	}
+	absent := sort.Search(len(gone), func(i int) bool { return try(gone[:i+1], nil) != porcupine.Ok })
+	result := porcupine.Illegal
+	for ; absent >= 0; absent-- {
+		switch r := try(gone[:absent], gone[absent:]); r {
+		case porcupine.Ok:
+			return r
+		case porcupine.Unknown:
+			result = r
+		}
+	}
+	return result
+}
+
+// as returns the reads as if they had seen a state.
+func as(state State, reads []porcupine.Operation) []porcupine.Operation {
+	reads = slices.Clone(reads)
+	for i := range reads {
+		s := reads[i].Input.(step)
+		s.state = state
+		reads[i].Input = s
+	}
+	return reads
+}
+
+// frontier leaves out the reads of a subject that was gone which another one
+// implies: it was called later and returned earlier. What is left is in the
+// order of both.
+func frontier(gone []porcupine.Operation) (kept []porcupine.Operation) {
+	slices.SortStableFunc(gone, func(x, y porcupine.Operation) int {
+		return cmp.Or(cmp.Compare(x.Return, y.Return), cmp.Compare(y.Call, x.Call))
+	})
+	for _, o := range gone {
+		if len(kept) == 0 || o.Call > kept[len(kept)-1].Call {
+			kept = append(kept, o)
+		}
+	}
+	return kept
+}
+
 // zone is what must be kept of the reads that saw one state.
 type zone struct{ first, last, deep int } // the one that returned first, was called last, needs most
 
@@ -235,7 +302,7 @@ func thin(steps []porcupine.Operation) []porcupine.Operation {
 	for i, o := range steps {
 		s := o.Input.(step)
 		z := zones[s.state]
-		if s.write && (s.known || relied[s.state]) || !s.write && (s.state == Gone || i == z.first || i == z.last || i == z.deep) {
+		if s.write && (s.known || relied[s.state]) || !s.write && (i == z.first || i == z.last || i == z.deep) {
 			kept = append(kept, o)
 		}
 	}
