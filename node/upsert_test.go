@@ -161,7 +161,18 @@ func TestDomainsHavePseudonymsOfTheirOwn(t *testing.T) {
 		h.call("GET", "/v1/subjects/"+c.foreign, "", c.auth...).want(t, 404, "not-found")
 		h.call("DELETE", "/v1/subjects/"+c.foreign, "", c.auth...).want(t, 404, "not-found")
 		h.call("PATCH", "/v1/subjects/"+c.foreign, `{"fields":{"email":"eve@example.org"}}`, c.auth...).want(t, 404, "not-found")
-		h.call("PUT", "/v1/subjects/"+c.foreign, strings.Replace(ada, "{", `{"domain":"`+map[string]string{shop.ID: "shop", clinic.ID: "clinic"}[c.own]+`",`, 1), c.auth...).want(t, 409, "conflict")
+		put := strings.Replace(ada, "{", `{"domain":"`+map[string]string{shop.ID: "shop", clinic.ID: "clinic"}[c.own]+`",`, 1)
+		h.call("PUT", "/v1/subjects/"+c.foreign, put, c.auth...).want(t, 409, "conflict")
+		item := strings.Replace(put, "{", `{"id":"`+c.foreign+`",`, 1)
+		for _, items := range []string{item, item + "," + put} {
+			batch := h.call("POST", "/v1/subjects/batch", `{"subjects":[`+items+`]}`, c.auth...).want(t, 200, "")
+			if !strings.Contains(batch.body, `"version"`) != (items == item) || !strings.Contains(batch.body, "conflict") {
+				t.Errorf("a batch: %s", batch.body)
+			}
+		}
+		if p := h.resolve([]string{c.own}, `["display_name"]`, c.auth...); p.Subjects[c.own]["display_name"] != "Ada King" {
+			t.Errorf("after foreign puts: %v", p.Subjects[c.own])
+		}
 	}
 }
 

@@ -245,7 +245,7 @@ func (n *Node) decideItems(w *write) (faults cloakroom.Faults, err error) {
 
 // propose hands the commands to their shards, to all of them at once.
 func (n *Node) propose(ctx context.Context, w *write) error {
-	if len(w.drafts) == 1 {
+	if !w.batch {
 		at, err := n.proposeGroup(ctx, w, []int{0})
 		w.reached(at)
 		return err
@@ -255,6 +255,9 @@ func (n *Node) propose(ctx context.Context, w *write) error {
 		if w.pending(i) {
 			order = append(order, i)
 		}
+	}
+	if len(order) == 0 {
+		return nil // what was still to do turned out to be refused
 	}
 	slices.SortStableFunc(order, func(a, b int) int { return int(w.drafts[a].shard) - int(w.drafts[b].shard) })
 	var wait sync.WaitGroup
@@ -280,15 +283,16 @@ func (n *Node) propose(ctx context.Context, w *write) error {
 
 // reached notes where a shard's history stands; a later try moves it on.
 func (w *write) reached(at cloakroom.Index) {
+	if at.Index == 0 {
+		return // no answer, and the shard is not named either
+	}
 	for i := range w.at {
 		if w.at[i].Shard == at.Shard {
 			w.at[i] = at
 			return
 		}
 	}
-	if at.Index > 0 {
-		w.at = append(w.at, at)
-	}
+	w.at = append(w.at, at)
 }
 
 // batchError is what a batch as a whole is told. As soon as one shard did its
