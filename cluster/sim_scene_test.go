@@ -94,7 +94,7 @@ func (s *simScene) awaitPhase(of time.Duration) {
 
 // slower returns the one of the other voters' nodes whose time goes slower.
 func (s *simScene) slower() *simNode {
-	if a, b := s.others[0], s.others[1]; a.up.rate < b.up.rate {
+	if a, b := s.others[0], s.others[1]; a.uptime().rate < b.uptime().rate {
 		return a
 	}
 	return s.others[1]

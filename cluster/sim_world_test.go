@@ -62,9 +62,9 @@ type simNode struct {
 	world *simWorld
 	name  string
 	clock *simClock
-	up    *simUptime
 
 	mu     sync.Mutex
+	up     *simUptime
 	life   *simLife // nil while it is down
 	count  int      // lives so far
 	paused atomic.Bool
@@ -190,7 +190,7 @@ func (l *simLife) config(found bool) Config {
 	left := w.hazards
 	left.replica.BeforeStore = l.store
 	cfg := Config{
-		Node: n.name, ClusterID: directory.ID{9}, Shards: w.shards, Clock: n.clock, Uptime: n.up.now,
+		Node: n.name, ClusterID: directory.ID{9}, Shards: w.shards, Clock: n.clock, Uptime: n.uptime().now,
 		Settings: directory.Settings{Replication: 3, RecoveryMode: "none", LeaseMillis: 3000},
 		Rand:     &simRand{rand.New(rand.NewPCG(w.seed, hashed(l.String())))},
 		Logger:   w.log.logger(l.String()), Machine: l.machine,
@@ -256,7 +256,7 @@ func (n *simNode) crash(end simnet.End) {
 	l.dead.Store(true)
 	l.host.Crash(end)
 	if end == simnet.Silent { // the machine, not the process alone
-		n.up.reboot()
+		n.uptime().reboot()
 	}
 	n.pause(false)
 	l.cancel()
@@ -274,10 +274,18 @@ func (n *simNode) vanish() {
 	n.mu.Lock()
 	l := n.life
 	n.life = nil
+	n.up = &simUptime{rate: n.up.rate, begin: time.Now()} // another machine takes its place
 	n.mu.Unlock()
 	if l != nil {
 		l.host.Crash(simnet.Silent)
 	}
+}
+
+// uptime returns that of the machine the node is on.
+func (n *simNode) uptime() *simUptime {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.up
 }
 
 // lay ends a life that vanished.
