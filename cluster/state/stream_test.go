@@ -160,6 +160,24 @@ func TestLinksThatWereForgedAreLeftAlone(t *testing.T) {
 	}
 }
 
+// Nor must links of which each leads to the other's kind.
+func TestLinksOfAnotherKindAreLeftAlone(t *testing.T) {
+	crossed := append([]byte{byte(command.Alias)}, handleH[:]...)
+	crossed = append(append(crossed, byte(command.Handle)), aliasA[:]...)
+	f := newFixture(t)
+	if err := f.Restore(bytes.NewReader(seal(header{records: 3, living: 1},
+		appendRecord(nil, &handleH, []byte("\x30sealed"), subject),
+		appendRecord(nil, &aliasA, []byte("\x20\x00\x09sealed"), subject),
+		appendRecord(nil, &ada, (&command.SubjectRecord{Links: crossed}).Append(nil), subject),
+	))); err != nil {
+		t.Fatal(err)
+	}
+	wantCode(t, f.do(command.Command{Kind: command.Erase, Subject: ada, Version: one}), command.Erased)
+	if s := f.Stats(); s.Erased != 1 || s.Linked != 2 || s.Records != 3 {
+		t.Errorf("%+v, want the mark of ada and what does not fit", s)
+	}
+}
+
 // seal makes a stream with a valid checksum.
 func seal(h header, records ...[]byte) []byte {
 	out := h.append(nil)
