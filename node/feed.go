@@ -66,6 +66,9 @@ func (n *Node) changes(shard cloakroom.ShardID, after uint64, limit int) (list [
 // have no replica here, while there is a subscriber.
 const pollEvery = time.Second
 
+// pollRounds is how often at once, while they have more to tell.
+const pollRounds = 64
+
 // poller is the goroutine that asks. close stops it and waits.
 type poller struct {
 	cancel context.CancelFunc
@@ -99,7 +102,10 @@ func (n *Node) poll(ctx context.Context, p *poller) {
 			return
 		case <-ticker.C:
 		}
-		for n.feed.Subscribers() > 0 && n.pollOnce(ctx, p) {
+		for range pollRounds {
+			if n.feed.Subscribers() == 0 || !n.pollOnce(ctx, p) {
+				break
+			}
 		}
 	}
 }

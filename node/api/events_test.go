@@ -209,6 +209,7 @@ func TestARefusedStreamIsAnAnswer(t *testing.T) {
 
 func TestStreamsAreBounded(t *testing.T) {
 	service := talking()
+	service.others = make(chan say)
 	f := start(t, service, limits(func(l *Limits) { l.Streams, l.StreamsEach, l.Requests = 3, 2, 1 }))
 	for range 2 {
 		_, stream, _ := f.watch()
@@ -226,8 +227,8 @@ func TestStreamsAreBounded(t *testing.T) {
 	if a := f.do("POST", "/v1/resolve", okIDs); a.status != 200 {
 		t.Errorf("a resolve beside %d streams: %d", f.server.Stats().Streams, a.status)
 	}
-	for range 3 {
-		service.says <- func(context.Context, *EventReply) error { return io.EOF }
+	for _, says := range []chan say{service.says, service.says, service.others} {
+		says <- func(context.Context, *EventReply) error { return io.EOF }
 	}
 	until(t, "the places to be given back", func() bool { return f.server.Stats().Streams == 0 })
 	until(t, "a new stream", func() bool {
@@ -237,16 +238,18 @@ func TestStreamsAreBounded(t *testing.T) {
 	})
 }
 
-// A subscriber that does not read is dropped; others hear everything.
+// A subscriber that does not read is dropped; another hears everything, and
+// never has to wait for the first.
 func TestASubscriberThatDoesNotReadIsDropped(t *testing.T) {
 	service := talking()
-	f := start(t, service, limits(func(l *Limits) { l.Write = 100 * time.Millisecond }))
+	service.others = make(chan say)
+	f := start(t, service, limits(func(l *Limits) { l.Write = 300 * time.Millisecond }))
 	_, stream, c := f.watch()
 	block(t, stream)
 	c.(*net.TCPConn).SetReadBuffer(4 << 10)
-	quick := start(t, talking())
-	_, other, _ := quick.watch()
-	block(t, other)
+	service.name = "another"
+	_, quick, _ := f.watch()
+	block(t, quick)
 	until(t, "it to be dropped", func() bool {
 		for range 100 {
 			select {
@@ -254,14 +257,20 @@ func TestASubscriberThatDoesNotReadIsDropped(t *testing.T) {
 			case <-time.After(time.Millisecond):
 			}
 		}
-		return f.server.Stats().Streams == 0
+		begun := time.Now()
+		service.others <- f.naming(3, 0)
+		block(t, quick)
+		if took := time.Since(begun); took > 250*time.Millisecond {
+			t.Errorf("the other waited %v", took)
+		}
+		return f.server.Stats().Streams == 1
 	})
-	quick.service.says <- quick.naming(1, 0)
-	block(t, other)
 	if got := f.server.Stats(); got.Dropped != 1 {
 		t.Errorf("stats %+v, want 1 dropped", got)
 	}
 	until(t, "the service to hear of it", func() bool { return service.closed.Load() == 1 })
+	service.others <- f.naming(1, 0)
+	block(t, quick)
 }
 
 func TestAStreamEndsInTime(t *testing.T) {

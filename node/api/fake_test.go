@@ -62,6 +62,7 @@ type fakeService struct {
 	name   string                                        // of the caller
 	cursor string                                        // of the last stream
 	says   chan func(context.Context, *EventReply) error // what streams say
+	others chan func(context.Context, *EventReply) error // and those of the caller "another"
 	closed atomic.Int64                                  // streams
 }
 
@@ -132,12 +133,17 @@ func (f *fakeService) Events(_ context.Context, req *Request, cursor []byte) (Ev
 	f.mu.Lock()
 	f.cursor = string(cursor)
 	f.mu.Unlock()
-	return &fakeStream{service: f}, f.called(req)
+	says := f.says
+	if req.Caller.Name() == "another" {
+		says = f.others
+	}
+	return &fakeStream{service: f, says: says}, f.called(req)
 }
 
 // fakeStream says what the test sends, or a hello and then the end.
 type fakeStream struct {
 	service *fakeService
+	says    chan func(context.Context, *EventReply) error
 	begun   bool
 }
 
@@ -147,11 +153,11 @@ func (s *fakeStream) Next(ctx context.Context, reply *EventReply) error {
 		reply.Hello(3 * time.Second)
 		return nil
 	}
-	if s.service.says == nil {
+	if s.says == nil {
 		return io.EOF
 	}
 	select {
-	case say := <-s.service.says:
+	case say := <-s.says:
 		return say(ctx, reply)
 	case <-ctx.Done():
 		return ctx.Err()
