@@ -382,3 +382,42 @@ func TestAPersonExpires(t *testing.T) {
 		t.Error("a pseudonym came back after its person was wiped")
 	}
 }
+
+// A person has room for the pseudonyms of 32 domains; who asks for one more is
+// told so, and nothing changes.
+func TestAPersonHasSoManyPseudonyms(t *testing.T) {
+	h := open(t, func(cfg *node.Config) {
+		for i := range 32 {
+			cfg.Domains = append(cfg.Domains, fmt.Sprint("d", i))
+		}
+	})
+	h.upsert(201, source("s1", "", "Ada"))
+	ids := make(map[string]bool)
+	for i := range 31 {
+		ids[h.upsert(201, source("s1", fmt.Sprint("d", i), "Ada")).ID] = true
+	}
+	a := h.call("PUT", bySource, source("s1", "d31", "Eve")).want(t, 422, "schema")
+	if !strings.Contains(a.body, "pseudonyms of too many domains") {
+		t.Errorf("answer %s", a.body)
+	}
+	var list []string
+	for id := range ids {
+		list = append(list, id)
+	}
+	p := h.resolve(list, `["display_name"]`)
+	if len(p.Subjects) != 31 {
+		t.Errorf("%d of 31 pseudonyms resolve", len(p.Subjects))
+	}
+	for id, fields := range p.Subjects {
+		if fields["display_name"] != "Ada" {
+			t.Errorf("%s is %v", id, fields)
+		}
+	}
+	for id := range ids {
+		h.call("DELETE", "/v1/subjects/"+id, "").want(t, 200, "")
+		break
+	}
+	if p := h.resolve(list, `["display_name"]`); len(p.Missing) != 31 {
+		t.Errorf("after the erasure of one %d of 31 are missing", len(p.Missing))
+	}
+}
