@@ -32,16 +32,14 @@ func (h *simHistory) told() []history.Operation {
 			Call: time.Duration(e.call), Return: time.Duration(e.ret), Index: e.index, Note: e.note})
 	}
 	for _, l := range h.looks {
-		if !l.alone { // package history knows of no age that counts to the answer
-			ops = append(ops, history.Operation{Subject: l.subject, Verb: history.LeaseRead, State: history.State(l.state),
-				Call: time.Duration(l.call), Return: time.Duration(l.ret), Index: l.after, Note: l.note})
-		}
+		ops = append(ops, history.Operation{Subject: l.subject, Verb: history.LeaseRead, State: history.State(l.state),
+			Call: time.Duration(l.call), Return: time.Duration(l.ret), Index: l.after, Note: l.note})
 	}
 	return ops
 }
 
 // explain asks porcupine for an order that explains the history, by both
-// models. It knows nothing of zones, and takes longer.
+// models. It knows nothing of zones, nor of an age that counts to the answer.
 func (h *simHistory) explain() (faults []string) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
