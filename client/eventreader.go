@@ -4,11 +4,12 @@ import (
 	"bufio"
 	"bytes"
 	"encoding/json"
+	"errors"
 	"io"
 	"time"
 )
 
-// maxEventLine bounds one line of a stream, in bytes.
+// maxEventLine bounds one line of a stream, and the data of one event, in bytes.
 const maxEventLine = 1 << 20
 
 // eventReader reads server-sent events (HTML Living Standard, 9.2), as far as
@@ -53,6 +54,9 @@ func (r *eventReader) next() (message, error) {
 		case "id":
 			m.id = string(value)
 		case "data":
+			if len(m.data)+len(value) > maxEventLine {
+				return message{}, errReply
+			}
 			m.data = append(m.data, value...)
 		}
 	}
@@ -63,8 +67,13 @@ func (r *eventReader) next() (message, error) {
 }
 
 // event turns a message into what a caller is told. begun is from before the
-// request was sent, now when the message was read.
+// request was sent, now when the message was read. It refuses what a connection
+// says over which this machine slept.
 func (m *message) event(begun, now time.Time) (*Event, error) {
+	elapsed, byWall := now.Sub(begun), now.Round(0).Sub(begun.Round(0))
+	if byWall-elapsed > maxParted {
+		return nil, errSlept
+	}
 	var data struct {
 		Erased  []string `json:"erased"`
 		Changed []string `json:"changed"`
@@ -83,7 +92,7 @@ func (m *message) event(begun, now time.Time) (*Event, error) {
 	}
 	e.lease = time.Duration(data.Lease) * time.Millisecond
 	if data.At != nil {
-		e.Known = knownAt(begun, now, time.Duration(*data.At)*time.Millisecond)
+		e.Known = now.Add(-ageOf(elapsed, byWall, time.Duration(*data.At)*time.Millisecond))
 	}
 	return e, nil
 }
@@ -91,14 +100,18 @@ func (m *message) event(begun, now time.Time) (*Event, error) {
 // maxLease bounds what a server may say about the age of its reads.
 const maxLease = time.Hour
 
-// knownAt turns a server's "at" milliseconds since the stream began into a
-// moment here. The stream began there after begun here, so begun plus at is no
-// later than the true moment, however long the message was on its way; the
-// moment it came is no earlier, and bounds what clocks of different rates do.
-func knownAt(begun, now time.Time, at time.Duration) time.Time {
-	known := begun.Add(at)
-	if known.After(now) {
-		return now
-	}
-	return known
+// maxParted is how far this machine's clocks may part on one connection. Words
+// that were waiting while it slept would pass for what the server says now.
+const maxParted = time.Second
+
+// errSlept ends a connection for another, whose times begin anew.
+var errSlept = errors.New("this machine slept, or its clock was set")
+
+// ageOf turns a server's "at" since the stream began into how old its word is,
+// elapsed, or byWall by the wall clock, after the request was sent. The stream
+// began there after that, so the word is no older, however long it was on its
+// way. It is no younger than nothing either, which bounds what clocks of
+// different rates do.
+func ageOf(elapsed, byWall, at time.Duration) time.Duration {
+	return max(elapsed-at, byWall-at, 0)
 }

@@ -254,6 +254,7 @@ func TestEventsThatAreNone(t *testing.T) {
 		"event: hello\ndata: {\"lease_ms\":-1}\n\n",
 		"event: hello\ndata: {\"lease_ms\":99999999999}\n\n",
 		"data: " + strings.Repeat("x", maxEventLine) + "\n\n",
+		"event: changes\n" + strings.Repeat("data: "+strings.Repeat(" ", maxEventLine/2)+"\n", 3) + "data: {}\n\n",
 	} {
 		r := newEventReader(strings.NewReader(text), func() {})
 		m, err := r.next()
