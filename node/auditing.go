@@ -58,6 +58,7 @@ var outcomes = []struct {
 	{cloakroom.ErrIdempotency, "idempotency"},
 	{cloakroom.ErrSchema, "schema"},
 	{cloakroom.ErrTooLarge, "too-large"},
+	{cloakroom.ErrRate, "rate"},
 	{cloakroom.ErrMemoryFull, "memory-full"},
 	{cloakroom.ErrOverloaded, "overloaded"},
 	{cloakroom.ErrUnavailable, "unavailable"},

@@ -38,6 +38,7 @@ type eventStream struct {
 	gap     bool // a reset is due
 	more    bool // there is something to say at once
 	told    int
+	failed  error // why this side ended it, nil if it did not
 
 	batch  []events.Change
 	marks  []uint64
@@ -103,10 +104,14 @@ func (s *eventStream) Next(ctx context.Context, reply *api.EventReply) error {
 		if err := s.pause(ctx); err != nil {
 			return err
 		}
-		if err := s.recheck(); err != nil {
-			return err
+		said, err := false, s.recheck()
+		if err == nil {
+			said, err = s.say(ctx, reply)
 		}
-		if said, err := s.say(ctx, reply); said || err != nil {
+		if ctx.Err() == nil {
+			s.failed = err
+		}
+		if said || err != nil {
 			return err
 		}
 	}
@@ -230,12 +235,13 @@ func (s *eventStream) seal() []byte {
 	return s.cursor
 }
 
-// Close implements api.EventStream. It records how many changes were told of.
+// Close implements api.EventStream. It records how many changes were told of,
+// and why no more were.
 func (s *eventStream) Close() {
 	s.sub.Close()
 	ctx, cancel := context.WithTimeout(context.Background(), eventAuditWait)
 	defer cancel()
-	s.entry.Outcome, s.entry.Found = outcomeOf(nil), s.told
+	s.entry.Outcome, s.entry.Found = outcomeOf(s.failed), s.told
 	if err := s.node.audit.Write(ctx, &s.entry); err != nil {
 		s.node.cfg.Logger.Warn("the end of a stream could not be recorded", "error", err)
 	}

@@ -8,6 +8,7 @@ import (
 	"net/http/httptest"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -254,6 +255,18 @@ func TestEventsAreAudited(t *testing.T) {
 	if strings.Contains(lines, d.ID) {
 		t.Error("the audit log holds a pseudonym")
 	}
+}
+
+func TestTheAuditLogSaysWhyAStreamEnded(t *testing.T) {
+	h := open(t, mayWatch)
+	revoke := sync.OnceValue(func() error { return h.node.Revoke(t.Context(), "shop") })
+	err := h.as("token-shop", nil).Events(t.Context(), client.Watch{}, func(client.Event) error { return revoke() })
+	if !errors.Is(err, cloakroom.ErrUnauthenticated) {
+		t.Errorf("revoked: %v", err)
+	}
+	await(t, "the end of the stream is recorded", func() bool {
+		return strings.Contains(h.node.AuditLines(), `"principal":"shop","action":"events","asked":0,"found":0,"missing":0,"outcome":"unauthenticated"`)
+	})
 }
 
 func TestACursorGoesOnAtAnotherNode(t *testing.T) {

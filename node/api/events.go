@@ -47,7 +47,9 @@ func (x *exchange) events() error {
 	defer stream.Close()
 	x.beginStream()
 	for err == nil {
-		if err = stream.Next(ctx, &x.eventReply); err == nil {
+		if err = stream.Next(ctx, &x.eventReply); err != nil {
+			x.logCause(problemOf(err), err)
+		} else {
 			err = x.sendEvent(&x.eventReply)
 		}
 		x.eventReply.Release()

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"bytes"
 	"context"
+	"errors"
 	"io"
 	"net"
 	"net/http"
@@ -343,6 +344,27 @@ func TestAPanicEndsAStream(t *testing.T) {
 	}
 	if err := f.server.streams.enter("tester"); err != nil {
 		t.Error(err)
+	}
+}
+
+// The caller of a stream is past being told why; the operator is not.
+func TestWhyAStreamEndedIsLogged(t *testing.T) {
+	service := talking()
+	f := start(t, service)
+	for _, c := range []struct {
+		err    error
+		logged bool
+	}{{cloakroom.ErrDenied, false}, {context.Canceled, false}, {errors.New("a broken record"), true}} {
+		_, stream, _ := f.watch()
+		block(t, stream)
+		service.says <- func(context.Context, *EventReply) error { return c.err }
+		if rest, err := io.ReadAll(stream); err != nil || len(rest) != 0 {
+			t.Errorf("got %q, %v", rest, err)
+		}
+		until(t, "the stream to be gone", func() bool { return f.server.Stats().Streams == 0 })
+		if got := strings.Contains(f.log.String(), c.err.Error()); got != c.logged {
+			t.Errorf("%v: logged: %v", c.err, got)
+		}
 	}
 }
 

@@ -86,12 +86,17 @@ func (x *exchange) sendFixed(content []byte) error {
 	return x.send(http.StatusOK, typeJSON, append(r.buf, content...))
 }
 
-// fail answers an error. Causes that the caller is not told are logged.
-func (x *exchange) fail(err error) {
-	p := problemOf(err)
+// logCause logs a cause that the caller is not told.
+func (x *exchange) logCause(p problem, err error) {
 	if p.status == http.StatusInternalServerError {
 		x.server.log.Error("request failed", slog.String("request", x.req.ID.String()), slog.Any("error", err))
 	}
+}
+
+// fail answers an error.
+func (x *exchange) fail(err error) {
+	p := problemOf(err)
+	x.logCause(p, err)
 	h := x.w.Header()
 	switch p.status {
 	case http.StatusUnauthorized:
