@@ -54,6 +54,15 @@ func (n *Node) SweepOnce(ctx context.Context) error {
 	return nil
 }
 
+// ScrubOne looks for expired fields of one subject of a shard.
+func (n *Node) ScrubOne(ctx context.Context, shard cloakroom.ShardID, id cloakroom.Pseudonym) error {
+	token, err := n.records.Token(cloakroom.SubjectField, id)
+	if err != nil {
+		return err
+	}
+	return n.scrubSome(ctx, shard, 1, []cloakroom.Token{token})
+}
+
 // Subjects counts the living subjects of all shards.
 func (n *Node) Subjects() (total int) {
 	for _, s := range n.cluster.Status().Shards {

@@ -69,6 +69,8 @@ func (n *Node) scrubShard(ctx context.Context, shard cloakroom.ShardID, before u
 // written meanwhile wins: a subject's record is read before its fields, and
 // its version must still hold.
 func (n *Node) scrubSome(ctx context.Context, shard cloakroom.ShardID, before uint32, subjects []cloakroom.Token) error {
+	ctx, cancel := context.WithTimeout(ctx, sweepPatience)
+	defer cancel()
 	var heads, fields command.Records
 	if err := n.cluster.Read(ctx, shard, cloakroom.Lease, cloakroom.Index{}, subjects, &heads); err != nil {
 		return err

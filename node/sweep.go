@@ -17,6 +17,10 @@ const (
 	sweepEvery = 10 * time.Second
 	sweepGrace = time.Hour
 	sweepBatch = 256 // subjects of one shard in one entry
+
+	// sweepPatience is how long one entry, and what is read for it, may take: a
+	// shard that lost its majority must not keep the sweep from all others.
+	sweepPatience = 5 * time.Second
 )
 
 // sweeper is the goroutine that does it. close stops it and waits.
@@ -94,6 +98,8 @@ func (n *Node) sweepSome(ctx context.Context, shard cloakroom.ShardID, after clo
 	if !n.cluster.Leads(shard) {
 		return cloakroom.Token{}, nil
 	}
+	ctx, cancel := context.WithTimeout(ctx, sweepPatience)
+	defer cancel()
 	tokens, err := n.cluster.Expired(shard, after, before, sweepBatch)
 	if err != nil || len(tokens) == 0 {
 		return cloakroom.Token{}, err
