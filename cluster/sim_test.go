@@ -147,7 +147,7 @@ func simBubble(t *testing.T, seed uint64, run func(t *testing.T) *simWorld) (w *
 // simPatience is how long a seed may take by a real clock. Whoever waits for a
 // mutex while another holds it over a wait of its own keeps the bubble's clock
 // from moving, for ever.
-const simPatience = 60 * time.Second
+const simPatience = 4 * time.Minute
 
 // simWatch ends the process when a bubble stands still, with the stacks of
 // whoever keeps its clock.
