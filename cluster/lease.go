@@ -232,16 +232,27 @@ func (g *granting) enter(p *wire.LeasePart, answer *wire.LeaseAnswer) {
 	*answer = wire.LeaseAnswer{Code: wire.OK}
 	switch {
 	case h.leaseUnentered:
-		answer.Index = m.replica.AppliedIndex()
+		answer.Index = m.grantIndex()
 	case h.leaseIndexFirst:
-		answer.Index = m.replica.AppliedIndex()
+		answer.Index = m.grantIndex()
 		g.late = append(g.late, func() { note(func() uint64 { return answer.Index }) })
 	default:
-		answer.Index = note(m.replica.AppliedIndex)
+		answer.Index = note(m.grantIndex)
 	}
 	if h.leaseNoRound || !h.leaseIndexFirst && g.c.assured(m, term, vote{p.Replica, p.Term}) {
 		return
 	}
 	g.wants = append(g.wants, confirm.Want{Group: p.Group, Term: term})
 	g.asked = append(g.asked, answer)
+}
+
+// grantIndex is the index of the lease that m grants: whatever somebody was told
+// of is at or below it. The last time that was told is above. Nobody is told
+// of that one, and followers hear of it as much as a second late (they are not
+// nudged for it): a lease that waited for it would come with half of it gone.
+func (m *member) grantIndex() uint64 {
+	if written := m.written.Load(); written > 0 {
+		return written
+	}
+	return m.replica.AppliedIndex()
 }

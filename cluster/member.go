@@ -26,6 +26,10 @@ type member struct {
 	broken atomic.Bool                // for tests: a machine of the directory that fails
 	voters atomic.Pointer[electorate] // of its group while it leads
 
+	// written is the index of the last entry applied, the last time apart; 0
+	// after a snapshot was taken over. See granted.
+	written atomic.Uint64
+
 	table   lease.Table  // what it granted while it led
 	lease   lease.Holder // until when it may answer reads
 	holding atomic.Int32 // grants that wait for their index
@@ -130,7 +134,7 @@ func (c *Cluster) machineFor(g *group, m *member) (replica.Machine, error) {
 	}
 	m.machine = machine
 	m.state, _ = machine.(io.Closer)
-	return &sealedMachine{Machine: machine, open: c.cfg.OpenBatch, group: uint32(shard), generation: g.generation}, nil
+	return &sealedMachine{Machine: machine, open: c.cfg.OpenBatch, group: uint32(shard), generation: g.generation, written: &m.written}, nil
 }
 
 // release gives back what a member holds beside its replica.

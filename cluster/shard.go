@@ -60,7 +60,9 @@ type sealedMachine struct {
 	Machine
 	open              func(dst []byte, group, generation uint32, sealed []byte) ([]byte, error)
 	group, generation uint32
-	batch             []byte // reused; Apply has one caller at a time
+	batch             []byte         // reused; Apply has one caller at a time
+	told              uint64         // index of the last time; 0: none since the state was taken over
+	written           *atomic.Uint64 // see member.written
 }
 
 // Apply implements replica.Machine. An entry that can't be opened here may be
@@ -82,7 +84,33 @@ func (m *sealedMachine) Apply(index uint64, data []byte) (any, error) {
 	if results, err = m.Machine.Apply(index, batch, results); err != nil {
 		return nil, err
 	}
+	if tellsTime(batch) {
+		// A time counts when the next one has come: one that stopped would
+		// leave what has expired visible.
+		index, m.told = m.told, index
+	}
+	if index > m.written.Load() {
+		m.written.Store(index)
+	}
 	return results, nil
+}
+
+// Restore implements replica.Machine. What the state was written by last is
+// not known then.
+func (m *sealedMachine) Restore(r io.Reader) error {
+	m.told = 0
+	m.written.Store(0)
+	return m.Machine.Restore(r)
+}
+
+// tellsTime reports whether a batch is one time command and nothing else.
+func tellsTime(batch []byte) bool {
+	frame, err := command.OpenBatch(batch)
+	if err != nil || frame.Len() != 1 {
+		return false
+	}
+	item, _ := frame.Next()
+	return command.KindOf(item) == command.Time
 }
 
 // index returns where the entry at i stands in the shard's history.
