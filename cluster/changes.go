@@ -107,7 +107,7 @@ func (c *Cluster) serveChanges(body []byte) ([]byte, error) {
 		return nil, err
 	}
 	reply := wire.ChangesReply{Parts: make([]wire.ChangesAnswer, len(request.Parts))}
-	budget := changesBudget
+	budget, room := changesBudget, wire.MaxChanges
 	for i, p := range request.Parts {
 		a := &reply.Parts[i]
 		s, err := c.shardOf(directory.GroupID(p.Group), p.Generation)
@@ -124,7 +124,11 @@ func (c *Cluster) serveChanges(body []byte) ([]byte, error) {
 			continue
 		}
 		a.Changes, a.Reach, a.Gap, a.More = c.cfg.Changes(s.shard, p.After, budget)
+		if len(a.Changes) > room {
+			a.Changes, a.Gap = nil, true // an entry that no answer has room for
+		}
 		budget -= len(a.Changes)
+		room -= len(a.Changes)
 	}
 	return reply.Append(nil), nil
 }
