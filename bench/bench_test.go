@@ -49,6 +49,9 @@ func TestSmoke(t *testing.T) {
 			t.Errorf("latency inside %s: %v", l.Server, l.ServerP99)
 		}
 	}
+	if len(report.Writes) != 8 {
+		t.Errorf("single writes %+v", report.Writes)
+	}
 	if n := report.Nodes; n == nil || n.Import == nil || n.IdleRSS <= 0 {
 		t.Errorf("nodes %+v", n)
 	}

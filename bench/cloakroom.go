@@ -162,7 +162,8 @@ func (p *cloakroomProtocol) subject(body []byte, i int, withID bool) []byte {
 // checkDeposit wants n versions, or any number of them when n is 0.
 func (p *cloakroomProtocol) checkDeposit(n int, reply []byte) error {
 	body := load.Body(reply)
-	if _, problem, refused := bytes.Cut(body, []byte(`"/problems/`)); refused {
+	if bytes.Contains(body, []byte(`"problem"`)) {
+		_, problem, _ := bytes.Cut(body, []byte(`"/problems/`))
 		kind, _, _ := bytes.Cut(problem, []byte{'"'})
 		return fmt.Errorf("a subject was refused: %s", kind)
 	}

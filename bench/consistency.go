@@ -115,7 +115,7 @@ func (r *run) oneByOne(ctx context.Context, all ...*contender) error {
 			}
 			l := Latency{Server: c.name + ": " + kind.name, Batch: 1, RequestsPerSecond: res.RequestsPerSecond(), Requests: res.Requests}
 			l.fill(res.Latency)
-			r.report.Latencies = append(r.report.Latencies, l)
+			r.report.Writes = append(r.report.Writes, l)
 			r.logf("%-28s %-40s p50 %.0f µs, p99 %.0f µs, max %.0f µs", c.name, kind.name, l.P50, l.P99, l.Max)
 		}
 	}

@@ -74,11 +74,16 @@ func (r *Report) rowTables(b *bytes.Buffer) {
 }
 
 func (r *Report) latencyTable(b *bytes.Buffer) {
-	if len(r.Latencies) == 0 {
+	latencyRows(b, "Latency from the intended start, µs", r.Latencies)
+	latencyRows(b, "Single writes, one after the other, µs", r.Writes)
+}
+
+func latencyRows(b *bytes.Buffer, title string, rows []Latency) {
+	if len(rows) == 0 {
 		return
 	}
-	b.WriteString("\n**Latency from the intended start, µs**\n\n| server | batch | requests/s | p50 | p90 | p99 | p99.9 | max | p99 in the server |\n|---|--:|--:|--:|--:|--:|--:|--:|--:|\n")
-	for _, l := range r.Latencies {
+	fmt.Fprintf(b, "\n**%s**\n\n| server | batch | requests/s | p50 | p90 | p99 | p99.9 | max | p99 in the server |\n|---|--:|--:|--:|--:|--:|--:|--:|--:|\n", title)
+	for _, l := range rows {
 		inside := "–"
 		if l.ServerP99 > 0 {
 			inside = thousands(l.ServerP99)

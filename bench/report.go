@@ -22,6 +22,7 @@ type Report struct {
 	Connections  int       `json:"connections"`
 	Rows         []Row     `json:"rows"`
 	Latencies    []Latency `json:"latencies"`
+	Writes       []Latency `json:"single_writes,omitempty"` // one after the other
 	Memory       []Memory  `json:"memory"`
 	Import       *Import   `json:"import,omitempty"`
 	Start        *Spread   `json:"start_seconds,omitempty"`
