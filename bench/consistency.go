@@ -60,12 +60,23 @@ func (r *run) startStored(ctx context.Context, o options) (*contender, error) {
 	if err != nil {
 		return nil, err
 	}
-	if _, err := c.store(ctx, 0, r.People); err != nil {
+	// Few at a time: three nodes on the cores of one lose their leads to more.
+	err = c.dial(ctx, fillConnections)
+	if err == nil {
+		_, err = c.store(ctx, 0, r.People)
+	}
+	if err == nil {
+		err = c.dial(ctx, r.Connections)
+	}
+	if err != nil {
 		c.stop()
 		return nil, err
 	}
 	return c, nil
 }
+
+// fillConnections is how many batches are stored at the same time.
+const fillConnections = 4
 
 // confirmedReads compares the two levels at a node that leads nothing.
 func (r *run) confirmedReads(ctx context.Context, follower *contender) error {

@@ -105,7 +105,10 @@ var deposits = map[string]func(f *front, c net.Conn){
 	"the client goes away": func(f *front, c net.Conn) {
 		io.WriteString(c, request("POST", "/v1/subjects", depositBody))
 		c.Close()
-		until(f.t, "the connection to be closed", func() bool { return f.server.Stats().Connections == 0 })
+		until(f.t, "the connection to be served and closed", func() bool {
+			now := f.server.Stats()
+			return now.Requests > 0 && now.Connections == 0 // before it is accepted there is none either
+		})
 	},
 	"a panic": func(f *front, c net.Conn) {
 		f.service.panicNow = true
