@@ -312,11 +312,10 @@ func (r *reading) confirmed(ctx context.Context, set partSet) partSet {
 
 // assured reports whether the votes that are here already make a majority of
 // m's group: its own, who leads in term, and the one that came with the
-// request. The
-// proof is that of a round (cluster/confirm): two voters that were in no later
-// term after the read began, of three, meet every majority that could have
-// elected a newer leader before. The leader's own term is looked at once more
-// before and after the copy.
+// request. The proof is that of a round (cluster/confirm): two voters that were
+// in no later term after the read began, of three, meet every majority that
+// could have elected a newer leader before. The leader's own term is looked at
+// once more before and after the copy.
 func (c *Cluster) assured(m *member, term uint64, v vote) bool {
 	voters, ok := c.votersOf(m)
 	if !ok || len(voters) > 3 {
