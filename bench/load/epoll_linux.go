@@ -129,8 +129,14 @@ func (r *epollRun) loop(ctx context.Context) error {
 	}
 }
 
+// finished reports whether no request is left to start. In an open run those
+// that should have started before stop are started however late it is.
 func (r *epollRun) finished() bool {
-	return !r.now.Before(r.stop) || r.limit > 0 && r.sent >= r.limit
+	next := r.now
+	if r.interval > 0 {
+		next = r.start.Add(time.Duration(r.sent) * r.interval)
+	}
+	return !next.Before(r.stop) || r.limit > 0 && r.sent >= r.limit
 }
 
 // idleWait is how long to wait when nothing is going to be due.
