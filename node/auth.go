@@ -66,10 +66,16 @@ func (n *Node) credential(token []byte) directory.Digest {
 	if v, ok := n.credentials.cache.Get(slot); ok && subtle.ConstantTimeCompare(v.sum[:], sum[:]) == 1 {
 		return v.credential
 	}
-	v := &verified{sum: sum}
-	n.keys.CredentialMAC((*[32]byte)(&v.credential), token)
+	v := &verified{sum: sum, credential: n.credentialOf(sum)}
 	if _, known := n.rulesNow().callers[v.credential]; known {
 		n.credentials.cache.Set(slot, v, 1) // guesses find no room here
 	}
 	return v.credential
+}
+
+// credentialOf returns the credential of the token with that SHA-256: its HMAC
+// under the guarded credential key.
+func (n *Node) credentialOf(tokenHash [sha256.Size]byte) (c directory.Digest) {
+	n.keys.CredentialMAC((*[32]byte)(&c), &tokenHash)
+	return c
 }

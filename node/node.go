@@ -2,6 +2,7 @@ package node
 
 import (
 	"context"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"io"
@@ -199,7 +200,7 @@ func (n *Node) fillDirectory(ctx context.Context, _ directory.ID) error {
 	}
 	for _, p := range n.cfg.Principals {
 		put := &directory.Principal{Name: p.Name, Grant: p.Grant}
-		n.keys.CredentialMAC((*[32]byte)(&put.Credential), p.Token)
+		put.Credential = n.credentialOf(sha256.Sum256(p.Token))
 		commands = append(commands, directory.Command{PutPrincipal: put})
 	}
 	for i := range commands {

@@ -150,7 +150,7 @@ func useEverything(t *testing.T, k *Keyring) {
 		}
 		for range 100 {
 			k.RequestMAC(&sum, "context", []byte("part"))
-			k.CredentialMAC(&sum, []byte("token"))
+			k.CredentialMAC(&sum, &[32]byte{1})
 			k.SourceMAC(&sum, "context", []byte("issuer"), []byte("subject"))
 		}
 		for range 10 {

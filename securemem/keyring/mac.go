@@ -17,10 +17,12 @@ func (k *Keyring) RequestMAC(dst *[32]byte, context string, parts ...[]byte) {
 	k.request.sum(dst, context, parts)
 }
 
-// CredentialMAC writes HMAC-SHA-256 under the credential key of an API token,
-// length-prefixed like [Keyring.RequestMAC], to dst.
-func (k *Keyring) CredentialMAC(dst *[32]byte, token []byte) {
-	k.creds.sum(dst, "credential", [][]byte{token})
+// CredentialMAC writes HMAC-SHA-256 under the credential key of SHA-256 of an
+// API token, length-prefixed like [Keyring.RequestMAC], to dst. The hash and
+// not the token, so that whoever founds a cluster can name its first
+// principals before there is a credential key.
+func (k *Keyring) CredentialMAC(dst *[32]byte, tokenHash *[32]byte) {
+	k.creds.sum(dst, "credential", [][]byte{tokenHash[:]})
 }
 
 // SourceMAC writes HMAC-SHA-256 under the source key of context and parts,
