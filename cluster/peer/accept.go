@@ -69,6 +69,8 @@ func (p *Port) receive(l *link) {
 	switch l.kind {
 	case raft:
 		p.deliver(l)
+	case gossip:
+		p.hearGossip(l)
 	default:
 		p.serve(l)
 	}
@@ -155,7 +157,7 @@ func (p *Port) seat(l *link, peer Peer, h *hello) refusal {
 	var oldest *link
 	same := 0
 	for other := range p.links {
-		if other.accepted && other.peer.Node == peer.Node && (other.kind == raft) == (h.kind == raft) {
+		if other.accepted && other.peer.Node == peer.Node && other.kind.class() == h.kind.class() {
 			same++
 			if oldest == nil || other.seated < oldest.seated {
 				oldest = other

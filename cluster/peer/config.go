@@ -49,6 +49,11 @@ type Config struct {
 	// done, and the caller gets that sentinel; any other reaches the caller as
 	// an unknown outcome.
 	Handle func(ctx context.Context, from Peer, method uint8, body []byte) ([]byte, error)
+	// Gossip takes a connection that another node opened to gossip by, and owns
+	// it: it may keep it after it has returned. The port cuts it when the node
+	// is a member no more, and when the port is closed; reads and writes fail
+	// then. nil: this node does not gossip.
+	Gossip func(conn net.Conn, from Peer)
 	// Guests are the methods open to a caller that is not admitted (join).
 	Guests []uint8
 

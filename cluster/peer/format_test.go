@@ -18,8 +18,9 @@ func sampleHellos() map[string]hello {
 	id := [16]byte{0xc1, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15}
 	me, you := life{0xaa, 15: 0xab}, life{0xbb, 15: 0xbc}
 	return map[string]hello{
-		"calls": {kind: calls, cluster: id, life: me, node: "node-1", wantLife: you, wantNode: "node-2"},
-		"guest": {kind: guest, cluster: id, life: me, node: "node-1"},
+		"calls":  {kind: calls, cluster: id, life: me, node: "node-1", wantLife: you, wantNode: "node-2"},
+		"guest":  {kind: guest, cluster: id, life: me, node: "node-1"},
+		"gossip": {kind: gossip, cluster: id, life: me, node: "node-1", wantLife: you, wantNode: "node-2"},
 		"raft": {kind: raft, cluster: id, life: me, node: "node-1", wantNode: "node-2",
 			want: end{group: 7, generation: 3, replica: "r-7-b"}, source: "r-7-a"},
 	}
@@ -121,7 +122,7 @@ func TestHandshakeRefusesWhatItDoesNotKnow(t *testing.T) {
 		"an answer":             (&answer{refusal: refusedLife}).append(nil),
 		"format":                at(4, 2),
 		"kind 0":                at(5, 0),
-		"kind 4":                at(5, 4),
+		"kind 5":                at(5, 5),
 		"another kind":          at(5, byte(calls)),
 		"length, too large":     at(6, 0xff),
 		"length, too small":     at(7, base[7]-1),
@@ -130,6 +131,7 @@ func TestHandshakeRefusesWhatItDoesNotKnow(t *testing.T) {
 		"wanted name":           encoded(func(h *hello) { h.wantNode = "no/de" }),
 		"nobody wanted":         encoded(func(h *hello) { h.wantNode = "" }),
 		"calls to nobody":       encoded(func(h *hello) { *h = hello{kind: calls, node: "a"} }),
+		"gossip with nobody":    encoded(func(h *hello) { *h = hello{kind: gossip, node: "a"} }),
 		"no destination":        encoded(func(h *hello) { h.want.replica = "" }),
 		"no source":             encoded(func(h *hello) { h.source = "" }),
 		"destination, control":  encoded(func(h *hello) { h.want.replica = "a\nb" }),

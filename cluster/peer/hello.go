@@ -20,7 +20,7 @@ import (
 //	offset  size  content
 //	0       4     "CRhi"
 //	4       1     format, 1
-//	5       1     kind: 1 calls, 2 calls of a guest, 3 raft
+//	5       1     kind: 1 calls, 2 calls of a guest, 3 raft, 4 gossip
 //	6       2     length of what follows
 //	8       16    cluster
 //	24      16    life of the caller
@@ -61,14 +61,27 @@ const (
 	calls kind = 1 + iota
 	guest
 	raft
+	gossip
 )
 
 // protocols are the ALPN names. A guest calls as everybody does.
 func (k kind) protocol() string {
-	if k == raft {
+	switch k {
+	case raft:
 		return "cloakroom-raft"
+	case gossip:
+		return "cloakroom-gossip"
+	default:
+		return "cloakroom-rpc"
 	}
-	return "cloakroom-rpc"
+}
+
+// class is what connections are counted by: a guest's calls are calls.
+func (k kind) class() kind {
+	if k == guest {
+		return calls
+	}
+	return k
 }
 
 type life [16]byte
@@ -187,7 +200,7 @@ func readHello(r io.Reader) (*hello, error) {
 		in.bad = true
 	}
 	switch h.kind {
-	case calls:
+	case calls, gossip:
 		in.bad = in.bad || h.wantNode == ""
 	case guest:
 	case raft:

@@ -163,7 +163,7 @@ func (l *link) review() error {
 		if p.cfg.Admit(peer.Node, peer.Life) != nil {
 			return refusedMember
 		}
-	case kind == calls:
+	case kind == calls || kind == gossip:
 		if _, life, ok := p.cfg.Resolve(peer.Node); !ok || life != peer.Life {
 			return refusedMember
 		}

@@ -22,6 +22,9 @@ func (c *Config) tls() (server, client *tls.Config) {
 	}
 	server, client = common.Clone(), common.Clone()
 	server.NextProtos = []string{calls.protocol(), raft.protocol()}
+	if c.Gossip != nil {
+		server.NextProtos = append(server.NextProtos, gossip.protocol())
+	}
 	server.ClientAuth = tls.RequireAndVerifyClientCert
 	server.ClientCAs = c.Roots
 	client.ServerName = cert.ServerName
