@@ -11,6 +11,7 @@ require (
 	github.com/dgraph-io/ristretto/v2 v2.4.2 // bounded caches whose loss is harmless: verified credentials, resolved values in the client
 	github.com/getkin/kin-openapi v0.152.0 // tests hold the server to its OpenAPI file
 	github.com/go-json-experiment/json v0.0.0-20260820222146-c27c302e5fc3 // strict JSON: a schema, lines of an import, and what our own scanner is tested against
+	github.com/goccy/go-yaml v1.19.2 // the configuration file of a node, with the lines of its faults
 	github.com/hashicorp/go-hclog v1.6.3 // the logger interface that raft asks for
 	github.com/hashicorp/raft v1.8.0 // consensus among the replicas of a shard
 	github.com/nyaruka/phonenumbers v1.8.1 // phone numbers as E.164 when a file is imported

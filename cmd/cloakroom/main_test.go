@@ -34,6 +34,11 @@ func TestScripts(t *testing.T) {
 	})
 }
 
+// TestOfflineScripts runs the scripts for what takes no server.
+func TestOfflineScripts(t *testing.T) {
+	runScripts(t, "testdata/offline", func(*testscript.Env, string) error { return nil })
+}
+
 // TestFleetScripts runs scripts against three nodes in a process of their own.
 // $NODE1 to $NODE3 are their addresses.
 func TestFleetScripts(t *testing.T) {

@@ -10,6 +10,7 @@ import (
 	"cloakroom"
 	"cloakroom/client"
 	"cloakroom/cmd/cloakroom/importer"
+	"cloakroom/cmd/cloakroom/nodefile"
 )
 
 // The exit codes.
@@ -71,8 +72,12 @@ func exitCode(err error) int {
 	return exitFailed
 }
 
-// faultsOf lists what does not fit the schema.
+// faultsOf lists what does not fit the schema, or is wrong in a file.
 func faultsOf(err error) (lines []string) {
+	var file nodefile.Faults
+	if errors.As(err, &file) {
+		return file.Lines()
+	}
 	var p *client.Problem
 	if !errors.As(err, &p) {
 		return nil
@@ -112,6 +117,10 @@ var hints = []struct {
 }
 
 func hintOf(err error, code int) string {
+	var file nodefile.Faults
+	if errors.As(err, &file) {
+		return "docs/configuration.md describes every key; `cloakroom node check-config` checks a file and does nothing else."
+	}
 	var unreachable *client.UnreachableError
 	if errors.As(err, &unreachable) {
 		return "Is the server running there? Start one with `cloakroom dev`, or name another address: --addr or CLOAKROOM_ADDR."

@@ -49,6 +49,7 @@ var plan = map[string][]string{
 	"bench/replicas":    {"", "cluster", "cluster/*", "node/record", "securemem", "securemem/keyring"}, // three nodes without their front doors
 	"cmd/cloakroom":     {"", "node", "client", "bench", "internal/people", "cmd/cloakroom/*"},
 
+	"cmd/cloakroom/nodefile": {""},
 	"cmd/cloakroom/rows":     {""},
 	"cmd/cloakroom/importer": {"", "client", "cmd/cloakroom/rows"},
 
@@ -124,7 +125,7 @@ var owners = map[string][]string{
 	"github.com/dgraph-io/ristretto/v2":        {"node", "client"},
 	"github.com/getkin/kin-openapi":            {"test"},
 	"github.com/go-json-experiment/json":       {"node", "node/api", "node/record", "client", "cmd/cloakroom/rows"},
-	"github.com/goccy/go-yaml":                 {"cmd/cloakroom"},
+	"github.com/goccy/go-yaml":                 {"cmd/cloakroom/nodefile"},
 	"github.com/hashicorp/go-hclog":            {"cluster/replica", "bench/bareraft"},
 	"github.com/hashicorp/raft":                {"cluster/replica", "bench/bareraft"}, // nobody else knows how replicas agree; the second is what they are measured against
 	"github.com/nyaruka/phonenumbers":          {"client", "cmd/cloakroom"},
