@@ -23,6 +23,7 @@ var plan = map[string][]string{
 	"securemem/keyring": {"", "securemem"},
 	"snapshot":          {"", "securemem"},
 	"cluster/bell":      {},
+	"cluster/disk":      {},
 	"cluster/command":   {""},
 	"cluster/state":     {"", "cluster/command", "securemem"},
 	"cluster/directory": {"", "cluster/command"},
@@ -137,7 +138,7 @@ var owners = map[string][]string{
 	"github.com/vbauerster/mpb/v8":             {"cmd/cloakroom", "bench"},
 	"go.uber.org/goleak":                       {"test"},
 	"golang.org/x/crypto":                      {"node/record", "securemem/keyring"},
-	"golang.org/x/sys":                         {"securemem", "node", "bench/load", "internal/dumptest", "test"},
+	"golang.org/x/sys":                         {"securemem", "cluster/disk", "node", "bench/load", "internal/dumptest", "test"},
 	"golang.org/x/time":                        {"node/api", "node"},
 	"pgregory.net/rapid":                       {"test"},
 }

@@ -40,10 +40,12 @@ var worldly = map[string]world{
 	"os/signal":    {},
 }
 
-// carriers are the files through which the bytes of a real cluster leave: what
-// Config falls back to, and nothing else.
+// carriers are the files through which the bytes of a real cluster leave, onto
+// the network or the disk: what Config falls back to, and nothing else.
 var carriers = map[string][]string{
-	"cluster/peer/carrier.go": {"Dialer", "ListenConfig"},
+	"cluster/peer/carrier.go":  {"Dialer", "ListenConfig"},
+	"cluster/disk/os.go":       {"File", "O_*", "OpenFile", "ReadFile", "Rename", "Remove", "RemoveAll", "MkdirAll", "ReadDir", "Stat", "Open"},
+	"cluster/disk/os_linux.go": {"OpenFile", "O_*"},
 }
 
 // whole reports whether the package may not be imported at all.
@@ -81,7 +83,7 @@ func clusterConfig(t *Tree, report func(string, int, string)) {
 		}
 		t.eachUse(f, func(sel *ast.SelectorExpr, imported string) {
 			w, is := worldly[imported]
-			if is && !w.whole() && w.forbids(sel.Sel.Name) && !slices.Contains(carriers[f.Path], sel.Sel.Name) {
+			if is && !w.whole() && w.forbids(sel.Sel.Name) && !listed(carriers[f.Path], sel.Sel.Name) {
 				report(f.Path, t.line(sel), imported+"."+sel.Sel.Name+" comes in through Config")
 			}
 		})
