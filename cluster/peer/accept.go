@@ -71,6 +71,8 @@ func (p *Port) receive(l *link) {
 		p.deliver(l)
 	case gossip:
 		p.hearGossip(l)
+	case stranger:
+		p.answerStranger(l)
 	default:
 		p.serve(l)
 	}
@@ -81,6 +83,9 @@ func (p *Port) welcome(ctx context.Context, l *link) error {
 	l.tls = tls.Server(l.raw, p.server)
 	if err := l.tls.HandshakeContext(ctx); err != nil {
 		return tlsFailure(err)
+	}
+	if l.tls.ConnectionState().NegotiatedProtocol == joinProtocol {
+		return p.hearStranger(l)
 	}
 	h, err := readHello(l.tls)
 	if err != nil && !errors.Is(err, errShake) {
@@ -103,11 +108,11 @@ func (p *Port) welcome(ctx context.Context, l *link) error {
 
 // examine decides about a hello, the certificate first.
 func (p *Port) examine(l *link, h *hello) refusal {
-	node, err := l.identify()
+	peer, err := l.present()
 	switch {
 	case err != nil || h.cluster != p.cfg.Cluster:
 		return refusedCluster
-	case node != h.node:
+	case peer.Node != h.node:
 		return refusedIdentity
 	case l.tls.ConnectionState().NegotiatedProtocol != h.kind.protocol():
 		return refusedMalformed
@@ -116,8 +121,11 @@ func (p *Port) examine(l *link, h *hello) refusal {
 	case h.wantLife != p.life && h.wantLife != life{}:
 		return refusedLife
 	}
-	peer := Peer{Node: node, Life: h.life.String()}
-	if h.kind != guest {
+	peer.Life = h.life.String()
+	if !p.cfg.pinned(peer.Node, peer.Key) || h.kind == overdue && !p.cfg.pinnedSurely(peer.Node, peer.Key) {
+		return refusedKey
+	}
+	if h.kind.member() {
 		if err := p.cfg.Admit(peer.Node, peer.Life); err != nil {
 			return refusedMember
 		}

@@ -44,12 +44,27 @@ func (p *Port) Call(ctx context.Context, node string, method uint8, body []byte)
 // a node that is not registered yet. Errors as for Call. It says who answered
 // the handshake also when the call failed later.
 func (p *Port) CallAt(ctx context.Context, addr string, method uint8, body []byte) ([]byte, Peer, error) {
+	return p.callAs(ctx, guest, addr, method, body)
+}
+
+// CallLate is CallAt where a certificate may be past its end, this node's or
+// the other's: for the few methods of [Config.LateMethods], between nodes that
+// have the keys they are registered with.
+func (p *Port) CallLate(ctx context.Context, addr string, method uint8, body []byte) ([]byte, Peer, error) {
+	if p.cfg.Pin == nil {
+		return nil, Peer{}, fmt.Errorf("call %s: %w: no registered keys are known", addr, ErrUnreachable)
+	}
+	return p.callAs(ctx, overdue, addr, method, body)
+}
+
+// callAs calls over a connection of its own.
+func (p *Port) callAs(ctx context.Context, as kind, addr string, method uint8, body []byte) ([]byte, Peer, error) {
 	if len(body) > MaxMessage {
 		return nil, Peer{}, fmt.Errorf("call %s: %w", addr, cloakroom.ErrTooLarge)
 	}
 	ctx, cancel := bounded(ctx)
 	defer cancel()
-	l, err := p.dial(ctx, addr, hello{kind: guest})
+	l, err := p.dial(ctx, addr, hello{kind: as})
 	if err != nil {
 		return nil, Peer{}, fmt.Errorf("call %s: %w", addr, err)
 	}

@@ -19,6 +19,11 @@ import (
 type Peer struct {
 	Node, Life string
 	Admitted   bool
+	// Key is the digest of its TLS key, as [KeyOf] makes it.
+	Key [32]byte
+	// Bound is the same at both ends of this connection and nowhere else: a TLS
+	// exporter.
+	Bound [32]byte
 }
 
 // Config is what a port is made from.
@@ -27,8 +32,10 @@ type Config struct {
 	Node    string // as in the certificate
 	Life    string // 32 hex digits, new at every start
 
-	Certificate tls.Certificate // of this node, from the cluster's CA
-	Roots       *x509.CertPool  // the cluster's CA
+	// Certificate of this node, from the cluster's CA, and behind it the root if
+	// there is a Welcome. Port.Trust replaces it, and Roots, the cluster's CA.
+	Certificate tls.Certificate
+	Roots       *x509.CertPool
 
 	Listen    string           // host:port
 	Advertise string           // what others dial; default: what Listen came to
@@ -56,6 +63,18 @@ type Config struct {
 	Gossip func(conn net.Conn, from Peer)
 	// Guests are the methods open to a caller that is not admitted (join).
 	Guests []uint8
+	// Pin returns the digest of the TLS key that a node is registered with. Its
+	// certificate must have that key, on whichever side it is. nil, or not ok:
+	// any key.
+	Pin func(node string) (key [32]byte, ok bool)
+	// LateMethods are the methods open to a guest whose certificate is past its
+	// end, if it has the key that Pin returns.
+	LateMethods []uint8
+	// Welcome answers whoever has no certificate yet: request and reply are at
+	// most MaxKnock bytes. It must expect anything, from anybody; maxStrangers
+	// are answered at a time. ctx ends with the connection, or when the time is
+	// over. nil: strangers are turned away.
+	Welcome func(ctx context.Context, from string, request []byte) (reply []byte)
 
 	// Handshake bounds dialling, TLS and our own handshake together; default 2 s.
 	Handshake time.Duration
@@ -98,7 +117,6 @@ func (c *Config) check() error {
 	}{
 		{c.Listen == "", "no address to listen on"},
 		{c.Roots == nil, "no roots"},
-		{len(c.Certificate.Certificate) == 0, "no certificate"},
 		{c.Now == nil, "no clock"},
 		{c.Resolve == nil || c.Admit == nil || c.Handle == nil, "Resolve, Admit and Handle must be set"},
 		{c.Handshake < 0 || c.Stall < 0, "negative time limit"},
@@ -107,20 +125,20 @@ func (c *Config) check() error {
 			faults = append(faults, errors.New(field.fault))
 		}
 	}
-	return errors.Join(append(faults, c.checkCertificate())...)
+	return errors.Join(append(faults, c.checkCertificate(&c.Certificate))...)
 }
 
-// checkCertificate says at start, and not at the first refused connection,
-// that the certificate is another's.
-func (c *Config) checkCertificate() error {
-	if len(c.Certificate.Certificate) == 0 {
-		return nil // reported already
+// checkCertificate says at once, and not at the first refused connection, that
+// the certificate is another's.
+func (c *Config) checkCertificate(certificate *tls.Certificate) error {
+	if len(certificate.Certificate) == 0 {
+		return errors.New("no certificate")
 	}
-	leaf, err := x509.ParseCertificate(c.Certificate.Certificate[0])
+	leaf, err := x509.ParseCertificate(certificate.Certificate[0])
 	if err != nil {
 		return fmt.Errorf("read certificate: %w", err)
 	}
-	c.Certificate.Leaf = leaf
+	certificate.Leaf = leaf
 	node, err := cert.NodeOf(leaf, c.Cluster)
 	if err == nil && node != c.Node {
 		err = fmt.Errorf("certificate: names node %q, this is %q", node, c.Node)

@@ -60,18 +60,23 @@ func isAlert(err error) bool {
 
 // introduce is the dialling side of both handshakes.
 func (p *Port) introduce(ctx context.Context, l *link, h hello) error {
-	settings := p.client.Clone()
+	settings := p.papers.Load().client.Clone()
+	if h.kind == overdue {
+		settings = p.papers.Load().lateClient.Clone()
+	}
 	settings.NextProtos = []string{h.kind.protocol()}
 	l.tls = tls.Client(l.raw, settings)
 	if err := l.tls.HandshakeContext(ctx); err != nil {
 		return err
 	}
-	node, err := l.identify()
+	peer, err := l.present()
 	switch {
 	case err != nil:
 		return fmt.Errorf("%w: %w", refusedCluster, err)
-	case node != h.wantNode && h.wantNode != "":
+	case peer.Node != h.wantNode && h.wantNode != "":
 		return refusedNode // before it learns anything
+	case !p.cfg.pinned(peer.Node, peer.Key), h.kind == overdue && !p.cfg.pinnedSurely(peer.Node, peer.Key):
+		return refusedKey
 	case l.tls.ConnectionState().NegotiatedProtocol != h.kind.protocol():
 		return refusedMalformed
 	}
@@ -90,13 +95,14 @@ func (p *Port) introduce(ctx context.Context, l *link, h hello) error {
 	case a.refusal != admitted:
 		return refusedBy{a.refusal}
 	}
-	if why := h.agrees(node, a); why != admitted {
+	if why := h.agrees(peer.Node, a); why != admitted {
 		return why
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	l.kind, l.end, l.source = h.kind, h.want, h.source
-	l.peer = Peer{Node: node, Life: a.life.String(), Admitted: h.kind != guest}
+	peer.Life, peer.Admitted = a.life.String(), h.kind.member()
+	l.peer = peer
 	return nil
 }
 

@@ -20,6 +20,7 @@ func sampleHellos() map[string]hello {
 	return map[string]hello{
 		"calls":  {kind: calls, cluster: id, life: me, node: "node-1", wantLife: you, wantNode: "node-2"},
 		"guest":  {kind: guest, cluster: id, life: me, node: "node-1"},
+		"late":   {kind: overdue, cluster: id, life: me, node: "node-1"},
 		"gossip": {kind: gossip, cluster: id, life: me, node: "node-1", wantLife: you, wantNode: "node-2"},
 		"raft": {kind: raft, cluster: id, life: me, node: "node-1", wantNode: "node-2",
 			want: end{group: 7, generation: 3, replica: "r-7-b"}, source: "r-7-a"},
@@ -87,7 +88,7 @@ func TestGoldenBytes(t *testing.T) {
 	}
 	if admitted != 0 || refusedMalformed != 1 || refusedCluster != 2 || refusedNode != 3 || refusedLife != 4 ||
 		refusedIdentity != 5 || refusedMember != 6 || refusedReplica != 7 || refusedGroup != 8 ||
-		refusedGeneration != 9 || refusedSource != 10 || refusedCrowd != 11 {
+		refusedGeneration != 9 || refusedSource != 10 || refusedCrowd != 11 || refusedKey != 12 {
 		t.Error("a refusal has got another number")
 	}
 }
@@ -122,7 +123,7 @@ func TestHandshakeRefusesWhatItDoesNotKnow(t *testing.T) {
 		"an answer":             (&answer{refusal: refusedLife}).append(nil),
 		"format":                at(4, 2),
 		"kind 0":                at(5, 0),
-		"kind 5":                at(5, 5),
+		"kind 6":                at(5, 6),
 		"another kind":          at(5, byte(calls)),
 		"length, too large":     at(6, 0xff),
 		"length, too small":     at(7, base[7]-1),

@@ -20,7 +20,8 @@ import (
 //	offset  size  content
 //	0       4     "CRhi"
 //	4       1     format, 1
-//	5       1     kind: 1 calls, 2 calls of a guest, 3 raft, 4 gossip
+//	5       1     kind: 1 calls, 2 calls of a guest, 3 raft, 4 gossip, 5 calls of
+//	              a guest where a certificate may be past its end
 //	6       2     length of what follows
 //	8       16    cluster
 //	24      16    life of the caller
@@ -62,7 +63,12 @@ const (
 	guest
 	raft
 	gossip
+	overdue
+	stranger // has no certificate, and says no hello
 )
+
+// member says whether a connection of this kind is for members only.
+func (k kind) member() bool { return k != guest && k != overdue }
 
 // protocols are the ALPN names. A guest calls as everybody does.
 func (k kind) protocol() string {
@@ -71,6 +77,8 @@ func (k kind) protocol() string {
 		return "cloakroom-raft"
 	case gossip:
 		return "cloakroom-gossip"
+	case overdue:
+		return "cloakroom-late"
 	default:
 		return "cloakroom-rpc"
 	}
@@ -78,7 +86,7 @@ func (k kind) protocol() string {
 
 // class is what connections are counted by: a guest's calls are calls.
 func (k kind) class() kind {
-	if k == guest {
+	if k == guest || k == overdue {
 		return calls
 	}
 	return k
@@ -169,13 +177,13 @@ var errShake = errors.New("malformed handshake")
 
 // readShake reads one message and returns what it says in its head, and the
 // rest. It reads no byte more, and little before the first wrong one.
-func readShake(r io.Reader, magic string) (what byte, rest []byte, err error) {
+func readShake(r io.Reader, magic string, most int) (what byte, rest []byte, err error) {
 	var head [headBytes]byte
 	if _, err := io.ReadFull(r, head[:]); err != nil {
 		return 0, nil, err
 	}
 	n := int(binary.BigEndian.Uint16(head[6:]))
-	if string(head[:4]) != magic || head[4] != formatHello || n > maxShake-headBytes {
+	if string(head[:4]) != magic || head[4] != formatHello || n > most-headBytes {
 		return 0, nil, errShake
 	}
 	rest = make([]byte, n)
@@ -186,7 +194,7 @@ func readShake(r io.Reader, magic string) (what byte, rest []byte, err error) {
 }
 
 func readHello(r io.Reader) (*hello, error) {
-	what, rest, err := readShake(r, helloMagic)
+	what, rest, err := readShake(r, helloMagic, maxShake)
 	if err != nil {
 		return nil, err
 	}
@@ -202,7 +210,7 @@ func readHello(r io.Reader) (*hello, error) {
 	switch h.kind {
 	case calls, gossip:
 		in.bad = in.bad || h.wantNode == ""
-	case guest:
+	case guest, overdue:
 	case raft:
 		in.bad = in.bad || h.wantNode == ""
 		h.want = end{group: in.uint32(), generation: in.uint32(), replica: in.replica()}
@@ -214,7 +222,7 @@ func readHello(r io.Reader) (*hello, error) {
 }
 
 func readAnswer(r io.Reader) (*answer, error) {
-	what, rest, err := readShake(r, answerMagic)
+	what, rest, err := readShake(r, answerMagic, maxShake)
 	if err != nil {
 		return nil, err
 	}

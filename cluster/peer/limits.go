@@ -25,6 +25,14 @@ const (
 	// maxShaking is the most connections in their handshake; the oldest goes
 	// when one more comes.
 	maxShaking = 256
+	// maxStrangers is the most strangers that are answered at a time; more are
+	// told to come again. Each may cost a commit of the directory.
+	maxStrangers = 16
+	// MaxKnock is the largest question of a stranger and the largest answer, in
+	// bytes.
+	MaxKnock = 16 << 10
+	// maxWelcome is the longest a stranger is served.
+	maxWelcome = 20 * time.Second
 	// maxPerNode is the most call connections accepted from one node; the
 	// oldest goes. An honest node has one, and one more for a moment.
 	maxPerNode = 8

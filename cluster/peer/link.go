@@ -25,11 +25,12 @@ type link struct {
 	cause atomic.Pointer[error] // why it was cut
 
 	// Set once, under Port.mu, at the end of the handshake.
-	kind   kind // 0: still in it
-	peer   Peer
-	end    end    // raft: the replica at the accepting side
-	source string // raft: the replica at the other
-	seated uint64 // accepted: the order of admission
+	kind     kind // 0: still in it
+	peer     Peer
+	end      end    // raft: the replica at the accepting side
+	source   string // raft: the replica at the other
+	question []byte // of a stranger
+	seated   uint64 // accepted: the order of admission
 
 	gone  func()       // under Port.mu: called by cut
 	watch func() error // under Port.mu: called at every tick; an error cuts the link
@@ -157,8 +158,10 @@ func (l *link) review() error {
 	peer, kind := l.peer, l.kind
 	p.mu.Unlock()
 	switch {
-	case kind == 0 || kind == guest: // in its handshake, or never admitted
+	case kind == 0 || !kind.member() || kind == stranger: // in its handshake, or never admitted
 		return nil
+	case !p.cfg.pinned(peer.Node, peer.Key):
+		return refusedKey
 	case l.accepted:
 		if p.cfg.Admit(peer.Node, peer.Life) != nil {
 			return refusedMember

@@ -36,7 +36,8 @@ type Port struct {
 	life     life
 	listener net.Listener
 	server   *tls.Config
-	client   *tls.Config
+	papers   atomic.Pointer[papers]
+	strange  chan struct{}   // one for each stranger that is being answered
 	ctx      context.Context // ends with Close or Cut
 	cancel   context.CancelFunc
 	running  sync.WaitGroup // every goroutine of the port
@@ -75,7 +76,8 @@ func Open(cfg Config) (*Port, error) {
 		turnstiles: map[string]*turnstile{},
 	}
 	p.life, _ = parseLife(cfg.Life) // checked
-	p.server, p.client = cfg.tls()
+	p.papers.Store(cfg.newPapers(cfg.Certificate, cfg.Roots))
+	p.server, p.strange = p.listening(), make(chan struct{}, maxStrangers)
 	p.bodies.New = func() any { return new([]byte) }
 	p.ctx, p.cancel = context.WithCancel(context.Background())
 	now := <-time.NewTimer(0).C

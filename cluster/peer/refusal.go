@@ -21,6 +21,7 @@ const (
 	refusedGeneration
 	refusedSource
 	refusedCrowd
+	refusedKey
 	// These never travel: there is nobody to tell.
 	refusedTLS
 	refusedSlow
@@ -43,6 +44,7 @@ func (r refusal) words() string {
 		refusedGeneration: "another generation of the group",
 		refusedSource:     "source replica not known there",
 		refusedCrowd:      "too many connections",
+		refusedKey:        "another TLS key than the registered one",
 		refusedTLS:        "TLS failed",
 		refusedSlow:       "handshake too slow",
 		refusedGone:       "gone during the handshake",

@@ -137,11 +137,19 @@ func (s *server) worker(w work) {
 	}
 }
 
+// open returns the methods that are open to one who was not admitted.
+func (s *server) open() []uint8 {
+	if s.link.kind == overdue {
+		return s.link.port.cfg.LateMethods
+	}
+	return s.link.port.cfg.Guests
+}
+
 func (s *server) answer(w work) {
 	ctx, cancel := context.WithTimeout(s.link.ctx, time.Duration(w.millis)*time.Millisecond)
 	defer cancel()
 	cfg := &s.link.port.cfg
-	if !s.peer.Admitted && !slices.Contains(cfg.Guests, w.method) {
+	if !s.peer.Admitted && !slices.Contains(s.open(), w.method) {
 		s.reply(w, nil, cloakroom.ErrDenied)
 		return
 	}
