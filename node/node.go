@@ -155,8 +155,9 @@ func (n *Node) openCluster(ctx context.Context, id directory.ID) (err error) {
 		UnmapLog:  n.memory.UnmapPlain,
 		LogBudget: n.cfg.LogBudget, RecordMemory: arena.Free,
 	}
+	cfg.Settings = directory.Settings{Replication: 1, RecoveryMode: "none", LeaseMillis: 3000, SinglePerson: true}
 	if n.cfg.Network != nil {
-		cfg.Settings = directory.Settings{Replication: replication, RecoveryMode: "none", LeaseMillis: 3000}
+		cfg.Settings.Replication = replication
 		if cfg.Network, err = n.network(id); err != nil {
 			return err
 		}

@@ -75,7 +75,7 @@ func compile(view *directory.View) *rules {
 		r.purposes[name] = purpose{policy.NewPurpose(number, byPurpose[name]), name}
 	}
 	for _, p := range view.Principals {
-		if !p.Revoked {
+		if p.Live() {
 			r.callers[p.Credential] = &caller{name: p.Name, credential: p.Credential, grant: grantOf(&p.Grant, numbers), rules: r}
 		}
 	}
@@ -92,7 +92,6 @@ func grantOf(g *directory.Grant, purposes map[string]int) policy.Grant {
 		Expires: g.Expires,
 	}
 	for _, name := range g.Actions {
-		// Access and operate have no gate here yet; they allow nothing.
 		if action, known := policy.ParseAction(string(name)); known {
 			grant.Actions |= policy.NewActions(action)
 		}

@@ -24,7 +24,13 @@ func change(next *View, cmd *Command) Result {
 	case cmd.PutPrincipal != nil:
 		return putPrincipal(next, cmd.PutPrincipal)
 	case cmd.RevokePrincipal != nil:
-		return revokePrincipal(next, cmd.RevokePrincipal.Name)
+		return revokePrincipal(next, cmd.RevokePrincipal)
+	case cmd.SuspendPrincipal != nil:
+		return suspendPrincipal(next, cmd.SuspendPrincipal)
+	case cmd.RequestPrincipal != nil:
+		return requestPrincipal(next, cmd.RequestPrincipal)
+	case cmd.ApprovePrincipal != nil:
+		return approvePrincipal(next, cmd.ApprovePrincipal)
 	case cmd.PutDomain != nil:
 		return putDomain(next, cmd.PutDomain.Name)
 	case cmd.SetSettings != nil:
@@ -149,19 +155,6 @@ func putPrincipal(next *View, put *Principal) Result {
 	return Result{}
 }
 
-func revokePrincipal(next *View, name string) Result {
-	at, there := next.principalAt(name)
-	if !there {
-		return notFound("no such principal")
-	}
-	p := *next.Principals[at]
-	p.Revoked = true
-	next.Principals = slices.Clone(next.Principals)
-	next.Principals[at] = &p
-	next.indexPrincipals()
-	return Result{}
-}
-
 func putDomain(next *View, name string) Result {
 	switch {
 	case !validName(name):
@@ -185,6 +178,9 @@ func setSettings(next *View, s Settings) Result {
 	if s.LeaseMillis != next.Settings.LeaseMillis {
 		// A new leader waits for its predecessors' leases without knowing them.
 		return invalid("settings: the length of leases is fixed when the cluster is founded")
+	}
+	if s.SinglePerson != next.Settings.SinglePerson {
+		return invalid("settings: whether one person may do everything is fixed when the cluster is founded")
 	}
 	next.Settings = s
 	return Result{}

@@ -26,7 +26,7 @@ const MaxCommandBytes = cloakroom.MaxEntryBytes
 type Command struct {
 	Init            *Init            `json:"init,omitempty"`
 	SetSchema       *SetSchema       `json:"set_schema,omitempty"`
-	PutPrincipal    *Principal       `json:"put_principal,omitempty"`
+	PutPrincipal    *Principal       `json:"put_principal,omitempty"` // while the cluster is founded
 	RevokePrincipal *RevokePrincipal `json:"revoke_principal,omitempty"`
 	PutDomain       *PutDomain       `json:"put_domain,omitempty"`
 	SetSettings     *Settings        `json:"set_settings,omitempty"`
@@ -38,6 +38,10 @@ type Command struct {
 	SetKeyring      *SetKeyring      `json:"set_keyring,omitempty"`
 	NextSealing     *NextSealing     `json:"next_sealing,omitempty"`
 	RecordErasures  *RecordErasures  `json:"record_erasures,omitempty"`
+
+	RequestPrincipal *Request          `json:"request_principal,omitempty"`
+	ApprovePrincipal *ApprovePrincipal `json:"approve_principal,omitempty"`
+	SuspendPrincipal *SuspendPrincipal `json:"suspend_principal,omitempty"`
 }
 
 // Init is the first command of a cluster and refused later on.
@@ -56,8 +60,10 @@ type SetSchema struct {
 }
 
 // RevokePrincipal ends a principal for good; its name and credential stay taken.
+// A request that waits is taken back.
 type RevokePrincipal struct {
 	Name string `json:"name"`
+	By   string `json:"by,omitempty"` // the principal that asked; none: the cluster itself
 }
 
 // PutDomain names a new domain; the number comes back in the result.
@@ -119,7 +125,8 @@ func Decode(data []byte, c *Command) error {
 func (c *Command) members() int {
 	n := 0
 	for _, set := range []bool{c.Init != nil, c.SetSchema != nil, c.PutPrincipal != nil,
-		c.RevokePrincipal != nil, c.PutDomain != nil, c.SetSettings != nil,
+		c.RevokePrincipal != nil, c.SuspendPrincipal != nil, c.RequestPrincipal != nil,
+		c.ApprovePrincipal != nil, c.PutDomain != nil, c.SetSettings != nil,
 		c.SetSlots != nil, c.PutNode != nil, c.AddReplica != nil, c.SetReplica != nil,
 		c.DropReplica != nil, c.SetKeyring != nil, c.NextSealing != nil,
 		c.RecordErasures != nil} {

@@ -25,20 +25,23 @@ func samples() map[string]*Command {
 	p.Grant.AllDomains, p.Grant.Purposes, p.Grant.Expires = true, []string{"page"}, 1_900_000_000
 	slots := make([]cloakroom.ShardID, 3) // too few: refused, but it has a form
 	return map[string]*Command{
-		"init":             initCommand(2),
-		"set-schema":       schema(3, Field{Name: "email", Type: Email, Purposes: []string{"mail"}, MaxBytes: 99, MaxRetention: 5}),
-		"put-principal":    {PutPrincipal: p},
-		"revoke-principal": {RevokePrincipal: &RevokePrincipal{Name: "renderer"}},
-		"put-domain":       {PutDomain: &PutDomain{Name: "research"}},
-		"set-settings":     {SetSettings: &Settings{Replication: 3, RecoveryMode: "continuous", LeaseMillis: 3000, RetentionSec: 7}},
-		"set-slots":        {SetSlots: &SetSlots{Slots: slots}},
-		"put-node":         {PutNode: &PutNode{Node: NodeInfo{"n1", life("n1", 2), "[fd00::1]:7100", "cellar"}, Replaces: life("n1", 1)}},
-		"add-replica":      {AddReplica: &AddReplica{Group: 3, Seen: 9, Replica: preparing("x", "n1", 1)}},
-		"set-replica":      {SetReplica: &SetReplica{Group: 3, ID: "r3", State: Voter}},
-		"drop-replica":     {DropReplica: &DropReplica{Group: 3, ID: "r3"}},
-		"set-keyring":      {SetKeyring: &SetKeyring{Version: 4, Hash: Digest{0xee}}},
-		"next-sealing":     {NextSealing: &NextSealing{}},
-		"record-erasures":  recordErasures(erasureOf(0xab, 1<<40), erasureOf(0xcd, 7, 2, 65)),
+		"init":              initCommand(2),
+		"set-schema":        schema(3, Field{Name: "email", Type: Email, Purposes: []string{"mail"}, MaxBytes: 99, MaxRetention: 5}),
+		"put-principal":     {PutPrincipal: p},
+		"revoke-principal":  {RevokePrincipal: &RevokePrincipal{Name: "renderer"}},
+		"request-principal": {RequestPrincipal: request("renderer", "access-1", Deposit, Resolve)},
+		"approve-principal": {ApprovePrincipal: &ApprovePrincipal{Name: "renderer", Hash: Digest{3}, By: "access-2", At: asked + 1, Credential: Digest{4}}},
+		"suspend-principal": {SuspendPrincipal: &SuspendPrincipal{Name: "renderer", By: "access-1", Suspended: true}},
+		"put-domain":        {PutDomain: &PutDomain{Name: "research"}},
+		"set-settings":      {SetSettings: &Settings{Replication: 3, RecoveryMode: "continuous", LeaseMillis: 3000, RetentionSec: 7}},
+		"set-slots":         {SetSlots: &SetSlots{Slots: slots}},
+		"put-node":          {PutNode: &PutNode{Node: NodeInfo{"n1", life("n1", 2), "[fd00::1]:7100", "cellar"}, Replaces: life("n1", 1)}},
+		"add-replica":       {AddReplica: &AddReplica{Group: 3, Seen: 9, Replica: preparing("x", "n1", 1)}},
+		"set-replica":       {SetReplica: &SetReplica{Group: 3, ID: "r3", State: Voter}},
+		"drop-replica":      {DropReplica: &DropReplica{Group: 3, ID: "r3"}},
+		"set-keyring":       {SetKeyring: &SetKeyring{Version: 4, Hash: Digest{0xee}}},
+		"next-sealing":      {NextSealing: &NextSealing{}},
+		"record-erasures":   recordErasures(erasureOf(0xab, 1<<40), erasureOf(0xcd, 7, 2, 65)),
 	}
 }
 
@@ -109,6 +112,7 @@ func results() map[string]Result {
 		"not-found": {Code: NotFound, Epoch: 4, Detail: "no such node"},
 		"exhausted": {Code: Exhausted, Epoch: 5, Detail: "more than 64 nodes"},
 		"already":   {Code: Already, Epoch: 6},
+		"denied":    {Code: Denied, Epoch: 7, Detail: "who asks may not hand out rights"},
 	}
 }
 
@@ -132,7 +136,7 @@ func TestDecodeResultRefuses(t *testing.T) {
 		"nothing":      nil,
 		"cut short":    good[:resultHeader-1],
 		"other format": append([]byte{2}, good[1:]...),
-		"unknown code": append([]byte{1, 7}, good[2:]...),
+		"unknown code": append([]byte{1, 8}, good[2:]...),
 		"too long":     append(bytes.Clone(good), make([]byte, maxDetail)...),
 	}
 	for name, data := range tests {

@@ -26,12 +26,14 @@ const (
 	Events      Action = "events"       // be told which subjects change
 	Access      Action = "access"       // make and revoke principals
 	Operate     Action = "operate"      // snapshots, nodes, seal
+	Custody     Action = "custody"      // let a node have the keys
+	Audit       Action = "audit"        // see what others did and may do
 )
 
 // Actions lists every action there is.
 func Actions() []Action {
 	return []Action{Deposit, Update, Resolve, Read, Erase, SchemaRead, SchemaWrite,
-		Status, Metrics, Events, Access, Operate}
+		Status, Metrics, Events, Access, Operate, Custody, Audit}
 }
 
 // Form is how much of a value a grant shows at most.
@@ -63,8 +65,12 @@ type Principal struct {
 	Name       string `json:"name"`
 	Credential Digest `json:"credential"` // HMAC of the bearer token, never the token
 	Grant      Grant  `json:"grant"`
-	Revoked    bool   `json:"revoked,omitempty"`
+	Suspended  bool   `json:"suspended,omitempty"` // until it is resumed
+	Revoked    bool   `json:"revoked,omitempty"`   // for good
 }
+
+// Live reports whether the principal may call, its expiry apart.
+func (p *Principal) Live() bool { return !p.Revoked && !p.Suspended }
 
 // Grant is what a principal may do.
 type Grant struct {
@@ -96,8 +102,8 @@ func (p *Principal) fault(v *View) string {
 		return "the name must be lower-case letters, digits, '_', '-' and '.', a letter first"
 	case p.Credential == Digest{}:
 		return "the credential is empty"
-	case p.Revoked:
-		return "a principal is put unrevoked; revoke it by command"
+	case !p.Live():
+		return "a principal is put live; suspend or revoke it by command"
 	case len(g.Actions) == 0:
 		return "the grant has no action"
 	case g.Form != FormPlain && g.Form != FormMasked:

@@ -19,6 +19,7 @@ const (
 	NotFound  Code = 4 // what it names is not there
 	Exhausted Code = 5 // no number or no place is left
 	Already   Code = 6 // what it asks for is so: a repeat, or somebody else was first
+	Denied    Code = 7 // who asks may not
 )
 
 // Result is what a command came to. Nothing changed unless Code is [Done].
@@ -32,7 +33,7 @@ type Result struct {
 }
 
 // Err returns nil for Done and Already, otherwise an error that wraps [cloakroom.ErrMalformed],
-// [cloakroom.ErrSchema], [cloakroom.ErrConflict] or [cloakroom.ErrNotFound].
+// [cloakroom.ErrSchema], [cloakroom.ErrConflict], [cloakroom.ErrNotFound] or [cloakroom.ErrDenied].
 func (r *Result) Err() error {
 	var kind error
 	switch r.Code {
@@ -44,6 +45,8 @@ func (r *Result) Err() error {
 		kind = cloakroom.ErrSchema
 	case NotFound:
 		kind = cloakroom.ErrNotFound
+	case Denied:
+		kind = cloakroom.ErrDenied
 	default:
 		kind = cloakroom.ErrConflict
 	}
@@ -86,7 +89,7 @@ func (r *Result) Append(dst []byte) []byte {
 // DecodeResult reads what Append wrote. It returns an error that wraps
 // [cloakroom.ErrMalformed] for anything else.
 func DecodeResult(data []byte) (Result, error) {
-	if len(data) < resultHeader || len(data) > MaxResultBytes || data[0] != ResultFormat || Code(data[1]) > Already {
+	if len(data) < resultHeader || len(data) > MaxResultBytes || data[0] != ResultFormat || Code(data[1]) > Denied {
 		return Result{}, fmt.Errorf("decode directory result: %w", cloakroom.ErrMalformed)
 	}
 	return Result{

@@ -150,6 +150,9 @@ func (v *View) fault() string {
 			return "principals out of order"
 		}
 	}
+	if fault := v.requestsFault(); fault != "" {
+		return fault
+	}
 	for i, d := range v.Domains {
 		if int(d.Number) != i {
 			return "domains out of order"

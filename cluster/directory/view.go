@@ -15,8 +15,9 @@ type View struct {
 
 	Settings   Settings     `json:"settings"`
 	Schema     *Schema      `json:"schema"`
-	Domains    []DomainInfo `json:"domains"`    // by number; 0 is "default"
-	Principals []*Principal `json:"principals"` // by name, revoked ones included
+	Domains    []DomainInfo `json:"domains"`            // by number; 0 is "default"
+	Principals []*Principal `json:"principals"`         // by name, revoked ones included
+	Requests   []*Request   `json:"requests,omitempty"` // for principals, by name; some may be over
 
 	Nodes     []NodeInfo                          `json:"nodes"`     // by name
 	Directory GroupInfo                           `json:"directory"` // its own group
@@ -39,6 +40,9 @@ type Settings struct {
 	RecoveryMode string `json:"recovery_mode"` // "continuous", "periodic" or "none"
 	LeaseMillis  uint32 `json:"lease_ms"`      // L of the read lease
 	RetentionSec uint64 `json:"retention_s"`   // of recovery files, seconds
+	// SinglePerson: nothing needs a second one's approval, and whoever operates
+	// lets nodes have the keys.
+	SinglePerson bool `json:"single_person,omitempty"`
 }
 
 // DomainInfo is one pseudonymisation domain.
@@ -83,13 +87,13 @@ func unhex(dst, text []byte) error {
 // none. It does not allocate. The comparison is a look-up in a map of HMACs
 // under a key the caller of the API doesn't have, so its time tells nothing.
 func (v *View) Principal(credential *Digest) *Principal {
-	if p := v.byCredential[*credential]; p != nil && !p.Revoked {
+	if p := v.byCredential[*credential]; p != nil && p.Live() {
 		return p
 	}
 	return nil
 }
 
-// PrincipalNamed returns the principal of that name, revoked or not, or nil.
+// PrincipalNamed returns the principal of that name, live or not, or nil.
 func (v *View) PrincipalNamed(name string) *Principal {
 	if i, ok := v.principalAt(name); ok {
 		return v.Principals[i]

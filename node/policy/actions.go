@@ -15,14 +15,19 @@ const (
 	Status                        // see how the node is
 	Metrics                       // scrape the metrics
 	Events                        // be told which subjects change
+	Access                        // make and revoke principals
+	Operate                       // run the nodes
+	Custody                       // let a node have the keys
+	Audit                         // see what others did and may do
 
-	lastAction = Events
+	lastAction = Audit
 )
 
 var actionNames = [...]string{
 	Deposit: "deposit", Update: "update", Resolve: "resolve", Read: "read",
 	Erase: "erase", SchemaRead: "schema-read", SchemaWrite: "schema-write",
 	Status: "status", Metrics: "metrics", Events: "events",
+	Access: "access", Operate: "operate", Custody: "custody", Audit: "audit",
 }
 
 // String returns the name of the action, "none" for what is no action.
