@@ -20,6 +20,7 @@ require (
 	github.com/spf13/cobra v1.10.2 // commands, flags, help and shell completion
 	github.com/vbauerster/mpb/v8 v8.12.0 // the progress bar of an import
 	go.uber.org/goleak v1.3.0 // tests fail when a goroutine is left behind
+	golang.org/x/crypto v0.58.0 // XChaCha20-Poly1305, for the log of the directory
 	golang.org/x/sys v0.49.0 // memfd_secret, mlock, madvise and prctl
 	pgregory.net/rapid v1.3.0 // property tests that shrink what fails
 )
@@ -53,7 +54,6 @@ require (
 	github.com/prometheus/procfs v0.22.0 // indirect
 	github.com/santhosh-tekuri/jsonschema/v6 v6.0.3 // indirect
 	github.com/spf13/pflag v1.0.9 // indirect
-	golang.org/x/crypto v0.58.0 // indirect
 	golang.org/x/text v0.43.0 // indirect
 	golang.org/x/tools v0.51.0 // indirect
 	google.golang.org/protobuf v1.36.12 // indirect

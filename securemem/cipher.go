@@ -17,8 +17,8 @@ const (
 
 var errKeyLength = fmt.Errorf("key must have %d bytes", KeyBytes)
 
-// AEAD is AES-256-GCM whose key schedule lies in the key region only. Seal and
-// Open are safe for concurrent use and do not allocate when dst has room; what
+// AEAD is AES-256-GCM, or XChaCha20-Poly1305 if [Memory.NewXAEAD] made it, whose
+// key lies in the key region only. Seal and Open are safe for concurrent use and do not allocate when dst has room; what
 // is passed to them escapes, so keep nonces and scratch out of the stack of a
 // hot loop. It prints as "[secret]".
 type AEAD struct {
@@ -60,7 +60,12 @@ func (m *Memory) newAEAD(key []byte) (*AEAD, error) {
 		return nil, err // GODEBUG=fips140=only refuses GCM with a caller's nonce
 	}
 	defer wipeState(gcm)
-	moved, mem, err := relocate(m.keys, gcm)
+	return m.moveAEAD(gcm)
+}
+
+// moveAEAD moves the state behind original into the key region.
+func (m *Memory) moveAEAD(original cipher.AEAD) (*AEAD, error) {
+	moved, mem, err := relocate(m.keys, original)
 	if err != nil {
 		return nil, err
 	}
@@ -69,7 +74,7 @@ func (m *Memory) newAEAD(key []byte) (*AEAD, error) {
 }
 
 // Seal appends the ciphertext and tag of plaintext to dst. nonce has 12 bytes
-// and is never used twice under one key. It panics on another nonce length.
+// (XChaCha20: 24) and is never used twice under one key. It panics on another nonce length.
 func (a *AEAD) Seal(dst, nonce, plaintext, ad []byte) []byte {
 	return a.seal(dst, nonce, plaintext, ad)
 }

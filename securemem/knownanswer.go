@@ -54,8 +54,46 @@ func (m *Memory) testCiphers() error {
 	if _, err := aead.Open(nil, zeros[:NonceBytes], sealed, nil); err == nil {
 		return errKnownAnswer
 	}
+	return m.testXCipher()
+}
+
+// testXCipher does the same for XChaCha20-Poly1305, with the example of
+// draft-irtf-cfrg-xchacha-03, appendix A.3.1.
+func (m *Memory) testXCipher() error {
+	key, nonce := make([]byte, KeyBytes), make([]byte, NonceXBytes)
+	for i := range key {
+		key[i] = 0x80 + byte(i)
+	}
+	for i := range nonce {
+		nonce[i] = 0x40 + byte(i)
+	}
+	aead, err := m.NewXAEAD(key)
+	if err != nil {
+		return err
+	}
+	defer aead.Destroy()
+	sealed := aead.Seal(nil, nonce, []byte(xText), xAdditional[:])
+	if !bytes.Equal(sealed[len(xText):], xTag[:]) {
+		return errKnownAnswer
+	}
+	if opened, err := aead.Open(nil, nonce, sealed, xAdditional[:]); err != nil || string(opened) != xText {
+		return errKnownAnswer
+	}
+	sealed[0] ^= 1
+	if _, err := aead.Open(nil, nonce, sealed, xAdditional[:]); err == nil {
+		return errKnownAnswer
+	}
 	return nil
 }
+
+const xText = "Ladies and Gentlemen of the class of '99: If I could offer you only one tip for the future, sunscreen would be it."
+
+var (
+	xAdditional = [12]byte{0x50, 0x51, 0x52, 0x53, 0xc0, 0xc1, 0xc2, 0xc3, 0xc4, 0xc5, 0xc6, 0xc7}
+	xTag        = [TagBytes]byte{
+		0xc0, 0x87, 0x59, 0x24, 0xc1, 0xc7, 0x98, 0x79, 0x47, 0xde, 0xaf, 0xd8, 0x78, 0x0a, 0xcf, 0x49,
+	}
+)
 
 var errKnownAnswer = errors.New("a cipher moved into guarded memory does not compute the known answer")
 

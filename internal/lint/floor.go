@@ -137,7 +137,7 @@ var owners = map[string][]string{
 	"github.com/spf13/pflag":                   {"cmd/cloakroom"},
 	"github.com/vbauerster/mpb/v8":             {"cmd/cloakroom", "bench"},
 	"go.uber.org/goleak":                       {"test"},
-	"golang.org/x/crypto":                      {"node/record", "securemem/keyring"},
+	"golang.org/x/crypto":                      {"securemem", "node/record", "securemem/keyring"},
 	"golang.org/x/sys":                         {"securemem", "cluster/disk", "node", "bench/load", "internal/dumptest", "test"},
 	"golang.org/x/time":                        {"node/api", "node"},
 	"pgregory.net/rapid":                       {"test"},

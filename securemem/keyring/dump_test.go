@@ -160,10 +160,24 @@ func useEverything(t *testing.T, k *Keyring) {
 			}
 		}
 		useSnapshots(t, k)
+		useDirectory(t, k)
 		if round == 0 {
 			if err := k.Rotate(); err != nil {
 				t.Fatal(err)
 			}
+		}
+	}
+}
+
+// useDirectory seals and opens entries of the directory's log.
+func useDirectory(t *testing.T, k *Keyring) {
+	for range 100 {
+		sealed, err := k.SealDirectory(nil, 0, 1, []byte("entry"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := k.OpenDirectory(nil, 0, 1, sealed); err != nil {
+			t.Fatal(err)
 		}
 	}
 }
@@ -218,6 +232,9 @@ func tellKeys(k *Keyring) {
 	derived(r.newest(indexKey), "slot")
 	derived(r.newest(indexKey), "source")
 	derived(r.newest(indexKey), "token", 0, 2)
+	for e := range *k.entries.Load() {
+		derived(r.find(dataKey, uint32(e)), entryPurpose)
+	}
 	for id := range *k.openings.Load() {
 		derived(r.find(dataKey, uint32(id>>32)), "sealing", 0, 0, 0, byte(id))
 	}

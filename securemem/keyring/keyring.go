@@ -59,14 +59,15 @@ var ErrClosed = errors.New("keyring is closed")
 type Keyring struct {
 	cfg Config
 
-	ring     atomic.Pointer[ring]    // the current version
-	slot     *securemem.Block        // slot cipher, built at once
-	tokens   atomic.Pointer[ciphers] // token ciphers built so far
-	openings atomic.Pointer[openers] // sealing keys ready to open with
-	sealing  atomic.Pointer[sealing] // the one to seal with, nil at first
-	request  *mac                    // under the newest request key
-	creds    *mac                    // under the newest credential key
-	source   *mac                    // under the source key, built at once
+	ring     atomic.Pointer[ring]             // the current version
+	slot     *securemem.Block                 // slot cipher, built at once
+	tokens   atomic.Pointer[ciphers]          // token ciphers built so far
+	openings atomic.Pointer[openers]          // sealing keys ready to open with
+	sealing  atomic.Pointer[sealing]          // the one to seal with, nil at first
+	entries  atomic.Pointer[directoryCiphers] // of the directory's log
+	request  *mac                             // under the newest request key
+	creds    *mac                             // under the newest credential key
+	source   *mac                             // under the source key, built at once
 
 	// taking is held while a sealing number is taken, which may last; others
 	// can open meanwhile. It comes before mu.
@@ -130,6 +131,7 @@ func start(cfg Config, r *ring) (*Keyring, error) {
 	k := &Keyring{cfg: cfg}
 	k.tokens.Store(&ciphers{})
 	k.openings.Store(&openers{})
+	k.entries.Store(&directoryCiphers{})
 	err := k.build(r)
 	collect()
 	if err != nil {
@@ -222,6 +224,9 @@ func (k *Keyring) destroyCiphers() {
 	}
 	for _, o := range *k.openings.Swap(&openers{}) {
 		o.aead.Destroy()
+	}
+	for _, a := range *k.entries.Swap(&directoryCiphers{}) {
+		a.Destroy()
 	}
 	if k.slot != nil {
 		k.slot.Destroy()

@@ -57,6 +57,9 @@ func (k *Keyring) RawKeysForTest() []RawKey {
 	for f := range *k.tokens.Load() {
 		derived(fmt.Sprintf("token key of field %d", f), r.newest(indexKey), "token", byte(f>>8), byte(f))
 	}
+	for e := range *k.entries.Load() {
+		derived(fmt.Sprintf("key of the directory's log in epoch %d", e), r.find(dataKey, uint32(e)), entryPurpose)
+	}
 	for id := range *k.openings.Load() {
 		epoch, n := uint32(id>>32), uint32(id)
 		derived(fmt.Sprintf("sealing key %d of epoch %d", n, epoch), r.find(dataKey, epoch), "sealing",
