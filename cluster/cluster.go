@@ -61,8 +61,8 @@ type Cluster struct {
 
 	mu    sync.Mutex // stage; not held while anything is waited for
 	stage stage
-	idle  chan struct{} // closed when Start is not running any more
-	ended chan struct{} // closed when all is over
+	busy  sync.WaitGroup // Enter and Start, while they run
+	ended chan struct{}  // closed when all is over
 
 	ticks   bell.Bell    // rings once a second
 	ticked  atomic.Int64 // how often
@@ -75,23 +75,32 @@ type Cluster struct {
 type stage uint8
 
 const (
-	made stage = iota
+	opened stage = iota
+	entering
 	starting
 	closed
 )
 
-// New founds a cluster, or joins the one of its seeds. It starts the directory
-// group only, and returns when this node's own view of the directory shows the
-// node. The shards start with [Cluster.Start]: sealing keys take their numbers
-// from the directory, and shards need sealing keys.
-//
-// [cloakroom.ErrConflict] says that a node of this name lives already.
+// New is [Open] and [Cluster.Enter] in one.
 func New(ctx context.Context, cfg Config) (*Cluster, error) {
+	c, err := Open(cfg)
+	if err != nil {
+		return nil, err
+	}
+	if err := c.Enter(ctx); err != nil {
+		c.end(true)
+		return nil, err
+	}
+	return c, nil
+}
+
+// Open opens the cluster port, if there is a network, and starts no group yet:
+// a node without its keys can be asked who it is, and ask others for them.
+func Open(cfg Config) (*Cluster, error) {
 	if err := cfg.check(); err != nil {
 		return nil, err
 	}
-	c := &Cluster{cfg: cfg, views: newViews(), open: make(chan struct{}),
-		idle: make(chan struct{}), ended: make(chan struct{})}
+	c := &Cluster{cfg: cfg, views: newViews(), open: make(chan struct{}), ended: make(chan struct{})}
 	c.ctx, c.cancel = context.WithCancel(context.Background())
 	c.pulse.nodes = make(map[string]*vitals)
 	c.spent.ids = make(map[string]bool)
@@ -100,23 +109,39 @@ func New(ctx context.Context, cfg Config) (*Cluster, error) {
 		return nil, fmt.Errorf("start cluster: %w", err)
 	}
 	c.desk, c.scribe = newDesk(cfg.Generation), newScribe()
-	if err := c.begin(ctx); err != nil {
-		c.end(true)
-		return nil, fmt.Errorf("start cluster: %w", err)
+	if cfg.Network != nil {
+		if err := c.openNetwork(); err != nil {
+			c.end(true)
+			return nil, fmt.Errorf("start cluster: %w", err)
+		}
 	}
 	return c, nil
 }
 
-// begin opens the port and gets the directory going.
+// Enter founds a cluster, or joins the one of its seeds. It starts the
+// directory group only, and returns when this node's own view of the directory
+// shows the node. The shards start with [Cluster.Start]: sealing keys take
+// their numbers from the directory, and shards need sealing keys.
+//
+// Enter can be called once; after an error only Close helps.
+// [cloakroom.ErrConflict] says that a node of this name lives already.
+func (c *Cluster) Enter(ctx context.Context) error {
+	ctx, leave, err := c.enter(ctx, entering)
+	if err != nil {
+		return fmt.Errorf("start cluster: %w", err)
+	}
+	defer leave()
+	if err := c.begin(ctx); err != nil {
+		return fmt.Errorf("start cluster: %w", err)
+	}
+	return nil
+}
+
+// begin gets the directory going.
 func (c *Cluster) begin(ctx context.Context) error {
 	self, err := newIdentity(c.cfg.Rand)
 	if err != nil {
 		return err
-	}
-	if c.cfg.Network != nil {
-		if err := c.openNetwork(); err != nil {
-			return err
-		}
 	}
 	founder := c.net == nil || len(c.cfg.Network.Seeds) == 0
 	m, err := c.startMember(&c.desk.group, self, founder)
@@ -201,13 +226,11 @@ func draw(rand io.Reader) (string, error) {
 // ([Cluster.Status] tells when). Start can be called once; after an error only
 // Close helps.
 func (c *Cluster) Start(ctx context.Context) error {
-	if !c.enter(starting) {
-		return errors.New("start shards: started before, or closed")
+	ctx, leave, err := c.enter(ctx, starting)
+	if err != nil {
+		return fmt.Errorf("start shards: %w", err)
 	}
-	defer close(c.idle)
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	defer context.AfterFunc(c.ctx, cancel)()
+	defer leave()
 	view := c.Directory()
 	shards := make([]*shard, len(view.Shards))
 	for i := range shards {
@@ -238,19 +261,36 @@ func (c *Cluster) Start(ctx context.Context) error {
 	return nil
 }
 
-// enter takes the life of c one stage further. It returns false if that stage
-// was reached before.
-func (c *Cluster) enter(next stage) bool {
+// errStage says that a stage of a Cluster's life was reached before.
+var errStage = errors.New("started before, or closed")
+
+// enter takes the life of c to the next stage. The context it returns ends
+// with c too; leave must be called when the work of the stage is done.
+func (c *Cluster) enter(ctx context.Context, next stage) (_ context.Context, leave func(), err error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.stage >= next {
-		return false
-	}
-	if next == closed && c.stage == made {
-		close(c.idle) // Start never runs
+	if c.stage != next-1 {
+		return nil, nil, errStage
 	}
 	c.stage = next
-	return true
+	c.busy.Add(1)
+	ctx, cancel := context.WithCancel(ctx)
+	release := context.AfterFunc(c.ctx, cancel)
+	return ctx, func() {
+		release()
+		cancel()
+		c.busy.Done()
+	}, nil
+}
+
+// shut takes the life of c to its end. It returns false if that was reached
+// before.
+func (c *Cluster) shut() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	first := c.stage != closed
+	c.stage = closed
+	return first
 }
 
 // startFounded starts the founder's replicas, all at once.
@@ -295,12 +335,12 @@ func (c *Cluster) end(crash bool) error {
 		c.net.Cut()
 	}
 	c.cancel()
-	if !c.enter(closed) {
+	if !c.shut() {
 		<-c.ended
 		return nil
 	}
 	defer close(c.ended)
-	<-c.idle
+	c.busy.Wait()
 	c.running.Wait()
 	var shards []*shard
 	if table := c.shards.Load(); table != nil {
