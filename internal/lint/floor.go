@@ -40,6 +40,7 @@ var plan = map[string][]string{
 	"node/events":       {""},
 	"node/record":       {"", "securemem", "securemem/keyring"},
 	"node/api":          {"", "securemem"},
+	"node/folder":       {"", "cluster/disk"},
 	"node":              {"", "cluster", "cluster/cert", "cluster/command", "cluster/directory", "node/*", "securemem", "securemem/keyring", "snapshot"},
 	"client":            {""},
 	"bench":             {"", "client", "internal/*", "bench/*"},
