@@ -93,7 +93,7 @@ func (c *Cluster) drive(ctx context.Context, g *group) time.Duration {
 	}
 	committed := m.replica.Progress().Commit >= prev
 	again := whenever
-	for _, next := range moves(&info, members, committed, min(view.Settings.Replication, len(view.Nodes))) {
+	for _, next := range moves(&info, members, committed, view.Wanted()) {
 		done, err := c.take(ctx, g, m, next, prev)
 		switch {
 		case errors.Is(err, errNotThere):

@@ -170,10 +170,15 @@ func (c *Cluster) register(ctx context.Context, req *wire.JoinRequest) (*directo
 	if there && info.Life == req.Life {
 		return nil, nil
 	}
-	if there && c.answers(ctx, &info) {
+	switch {
+	case info.State == directory.Removed:
+		return nil, fmt.Errorf("%s was removed from the cluster, it needs a new join token: %w", req.Node, cloakroom.ErrDenied)
+	case info.State == directory.Pending:
+		return nil, fmt.Errorf("%s is pending, it must be admitted first: %w", req.Node, cloakroom.ErrDenied)
+	case info.Seated() && c.answers(ctx, &info):
 		return nil, fmt.Errorf("a node called %s lives at %s: %w", info.Name, info.Address, cloakroom.ErrConflict)
 	}
-	return &directory.Command{PutNode: &directory.PutNode{Replaces: info.Life,
+	return &directory.Command{PutNode: &directory.PutNode{Replaces: info.LastLife(),
 		Node: directory.NodeInfo{Name: req.Node, Life: req.Life, Address: req.Address, Zone: req.Zone}}}, nil
 }
 

@@ -114,7 +114,7 @@ func (n *network) resolve(node string) (addr, life string, ok bool) {
 		return m.NodeAddress, m.Life, true
 	}
 	info, there := view.Node(node)
-	return info.Address, info.Life, there
+	return info.Address, info.Life, there && info.Seated()
 }
 
 // admit says why a caller is not a node of the cluster.

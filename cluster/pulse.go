@@ -70,7 +70,7 @@ func (c *Cluster) listen(ctx context.Context) {
 		c.rounds.Confirm(ctx, want, make([]bool, len(want)))
 	}
 	for _, info := range c.Directory().Nodes {
-		if info.Name != c.cfg.Node && info.Address != "" && !c.heardSince(info.Name, tick) {
+		if info.Name != c.cfg.Node && info.Seated() && info.Address != "" && !c.heardSince(info.Name, tick) {
 			others.Go(func() { c.ping(ctx, info.Name) }) // ends with ctx or its own time
 		}
 	}

@@ -32,7 +32,7 @@ type Voter struct{ Node, Life string }
 // Health returns how the node and its groups are.
 func (n *Node) Health() Health {
 	all, view := n.cluster.Status(), n.cluster.Directory()
-	want := min(view.Settings.Replication, len(view.Nodes))
+	want := view.Wanted()
 	h := Health{Ready: n.ready.Load() && all.Ready, Life: all.Life}
 	h.Groups = append(h.Groups, groupHealth("directory", &all.Directory, want))
 	for i := range all.Shards {

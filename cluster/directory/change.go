@@ -37,18 +37,35 @@ func change(next *View, cmd *Command) Result {
 		return setSettings(next, *cmd.SetSettings)
 	case cmd.SetSlots != nil:
 		return setSlots(next, cmd.SetSlots)
+	case cmd.SetKeyring != nil:
+		return setKeyring(next, cmd.SetKeyring)
+	case cmd.NextSealing != nil:
+		return nextSealing(next)
+	}
+	return changeResidents(next, cmd)
+}
+
+// changeResidents carries out what concerns nodes and replicas.
+func changeResidents(next *View, cmd *Command) Result {
+	switch {
 	case cmd.PutNode != nil:
 		return putNode(next, cmd.PutNode)
+	case cmd.AdmitNode != nil:
+		return admitNode(next, cmd.AdmitNode)
+	case cmd.DrainNode != nil:
+		return drainNode(next, cmd.DrainNode)
+	case cmd.RemoveNode != nil:
+		return removeNode(next, cmd.RemoveNode)
+	case cmd.PutJoinToken != nil:
+		return putJoinToken(next, cmd.PutJoinToken)
+	case cmd.UseJoinToken != nil:
+		return useJoinToken(next, cmd.UseJoinToken)
 	case cmd.AddReplica != nil:
 		return addReplica(next, cmd.AddReplica)
 	case cmd.SetReplica != nil:
 		return setReplica(next, cmd.SetReplica)
-	case cmd.DropReplica != nil:
-		return dropReplica(next, cmd.DropReplica)
-	case cmd.SetKeyring != nil:
-		return setKeyring(next, cmd.SetKeyring)
 	default:
-		return nextSealing(next)
+		return dropReplica(next, cmd.DropReplica)
 	}
 }
 
@@ -69,6 +86,11 @@ func initialise(next *View, cmd *Init) Result {
 	}
 	if fault := nodesFault(cmd.Nodes); fault != "" {
 		return invalid(fault)
+	}
+	for i := range cmd.Nodes {
+		if cmd.Nodes[i].State != Member || cmd.Nodes[i].Life == "" {
+			return invalid("a new cluster has members only")
+		}
 	}
 	next.ClusterID, next.Settings = cmd.ClusterID, cmd.Settings
 	next.Nodes, next.Directory, next.Shards = cmd.Nodes, cmd.Directory, cmd.Shards
@@ -227,6 +249,8 @@ func (s *Settings) fault() string {
 		return "settings: replication must be 1 or 3"
 	case !slices.Contains([]string{"continuous", "periodic", "none"}, s.RecoveryMode):
 		return "settings: recovery mode must be continuous, periodic or none"
+	case s.DeadAfterSec > 24*3600:
+		return "settings: a node is not waited for longer than a day"
 	case s.LeaseMillis < 1000 || s.LeaseMillis > 60_000:
 		return "settings: the lease must be 1 s to 60 s"
 	}

@@ -32,6 +32,11 @@ type Command struct {
 	SetSettings     *Settings        `json:"set_settings,omitempty"`
 	SetSlots        *SetSlots        `json:"set_slots,omitempty"`
 	PutNode         *PutNode         `json:"put_node,omitempty"`
+	AdmitNode       *AdmitNode       `json:"admit_node,omitempty"`
+	DrainNode       *DrainNode       `json:"drain_node,omitempty"`
+	RemoveNode      *RemoveNode      `json:"remove_node,omitempty"`
+	PutJoinToken    *PutJoinToken    `json:"put_join_token,omitempty"`
+	UseJoinToken    *UseJoinToken    `json:"use_join_token,omitempty"`
 	AddReplica      *AddReplica      `json:"add_replica,omitempty"`
 	SetReplica      *SetReplica      `json:"set_replica,omitempty"`
 	DropReplica     *DropReplica     `json:"drop_replica,omitempty"`
@@ -127,7 +132,8 @@ func (c *Command) members() int {
 	for _, set := range []bool{c.Init != nil, c.SetSchema != nil, c.PutPrincipal != nil,
 		c.RevokePrincipal != nil, c.SuspendPrincipal != nil, c.RequestPrincipal != nil,
 		c.ApprovePrincipal != nil, c.PutDomain != nil, c.SetSettings != nil,
-		c.SetSlots != nil, c.PutNode != nil, c.AddReplica != nil, c.SetReplica != nil,
+		c.SetSlots != nil, c.PutNode != nil, c.AdmitNode != nil, c.DrainNode != nil, c.RemoveNode != nil,
+		c.PutJoinToken != nil, c.UseJoinToken != nil, c.AddReplica != nil, c.SetReplica != nil,
 		c.DropReplica != nil, c.SetKeyring != nil, c.NextSealing != nil,
 		c.RecordErasures != nil} {
 		if set {

@@ -382,8 +382,8 @@ func TestInitComesFirstAndOnce(t *testing.T) {
 		"no directory":   func(i *Init) { i.Directory = GroupInfo{} },
 		"nodes unsorted": func(i *Init) { i.Nodes = []NodeInfo{node("n2", 1), node("n1", 1)} },
 		"node twice":     func(i *Init) { i.Nodes = append(i.Nodes, i.Nodes[0]) },
-		"life twice":     func(i *Init) { i.Nodes = append(i.Nodes, NodeInfo{"n2", life("n1", 1), "b:1", ""}) },
-		"unreachable":    func(i *Init) { i.Nodes = []NodeInfo{{"n1", life("n1", 1), "", ""}, node("n2", 1)} },
+		"life twice":     func(i *Init) { i.Nodes = append(i.Nodes, NodeInfo{Name: "n2", Life: life("n1", 1), Address: "b:1"}) },
+		"unreachable":    func(i *Init) { i.Nodes = []NodeInfo{{Name: "n1", Life: life("n1", 1)}, node("n2", 1)} },
 		"unknown node":   func(i *Init) { i.Shards[1].Replicas[0].Node = "n2" },
 		"other life":     func(i *Init) { i.Shards[1].Replicas[0].Life = life("n1", 2) },
 		"no voter":       func(i *Init) { i.Shards[1].Replicas[0].State = Preparing },
@@ -459,6 +459,13 @@ func history(l *feeder) {
 	l.do(&Command{SetReplica: &SetReplica{Group: 0, ID: "r0", State: Leaving}})
 	l.do(&Command{PutNode: &PutNode{Node: node("n2", 2), Replaces: life("n2", 1)}})
 	l.do(&Command{DropReplica: &DropReplica{Group: 0, ID: "r-d"}})
+	l.do(token(1))
+	l.do(token(2))
+	l.do(use(1, "n4"))
+	l.do(use(2, "n5"))
+	l.do(&Command{AdmitNode: &AdmitNode{Name: "n4", Key: Digest{'4'}, At: 7000}})
+	l.do(&Command{DrainNode: &DrainNode{Name: "n2", LeadersOnly: true}})
+	l.do(&Command{RemoveNode: &RemoveNode{Name: "n5"}})
 	l.do(recordErasures(erasureOf(1, 100), erasureOf(2, 101, 2, 3), erasureOf(1, 102)))
 }
 

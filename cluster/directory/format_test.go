@@ -33,15 +33,23 @@ func samples() map[string]*Command {
 		"approve-principal": {ApprovePrincipal: &ApprovePrincipal{Name: "renderer", Hash: Digest{3}, By: "access-2", At: asked + 1, Credential: Digest{4}}},
 		"suspend-principal": {SuspendPrincipal: &SuspendPrincipal{Name: "renderer", By: "access-1", Suspended: true}},
 		"put-domain":        {PutDomain: &PutDomain{Name: "research"}},
-		"set-settings":      {SetSettings: &Settings{Replication: 3, RecoveryMode: "continuous", LeaseMillis: 3000, RetentionSec: 7}},
-		"set-slots":         {SetSlots: &SetSlots{Slots: slots}},
-		"put-node":          {PutNode: &PutNode{Node: NodeInfo{"n1", life("n1", 2), "[fd00::1]:7100", "cellar"}, Replaces: life("n1", 1)}},
-		"add-replica":       {AddReplica: &AddReplica{Group: 3, Seen: 9, Replica: preparing("x", "n1", 1)}},
-		"set-replica":       {SetReplica: &SetReplica{Group: 3, ID: "r3", State: Voter}},
-		"drop-replica":      {DropReplica: &DropReplica{Group: 3, ID: "r3"}},
-		"set-keyring":       {SetKeyring: &SetKeyring{Version: 4, Hash: Digest{0xee}}},
-		"next-sealing":      {NextSealing: &NextSealing{}},
-		"record-erasures":   recordErasures(erasureOf(0xab, 1<<40), erasureOf(0xcd, 7, 2, 65)),
+		"set-settings": {SetSettings: &Settings{Replication: 3, RecoveryMode: "continuous", LeaseMillis: 3000, RetentionSec: 7,
+			DeadAfterSec: 90, HandoverSec: 300, SinglePerson: true}},
+		"set-slots": {SetSlots: &SetSlots{Slots: slots}},
+		"put-node": {PutNode: &PutNode{Node: NodeInfo{Name: "n1", Life: life("n1", 2), Address: "[fd00::1]:7100", Zone: "cellar",
+			API: "n1.test:8443", Key: Digest{0xaa}, Boot: 7}, Replaces: life("n1", 1)}},
+		"admit-node":     {AdmitNode: &AdmitNode{Name: "n4", Key: Digest{4}, At: 1_800_000_000_000}},
+		"drain-node":     {DrainNode: &DrainNode{Name: "n4", LeadersOnly: true}},
+		"remove-node":    {RemoveNode: &RemoveNode{Name: "n4", Dead: true}},
+		"put-join-token": {PutJoinToken: &PutJoinToken{Token: JoinToken{Hash: Digest{9}, Expires: 1_800_003_600_000, By: "operator"}, At: 1_800_000_000_000}},
+		"use-join-token": {UseJoinToken: &UseJoinToken{Hash: Digest{9}, At: 1_800_000_000_500,
+			Node: NodeInfo{Name: "n4", Address: "n4.test:7100", Zone: "attic", Key: Digest{4}}}},
+		"add-replica":     {AddReplica: &AddReplica{Group: 3, Seen: 9, Replica: preparing("x", "n1", 1)}},
+		"set-replica":     {SetReplica: &SetReplica{Group: 3, ID: "r3", State: Voter}},
+		"drop-replica":    {DropReplica: &DropReplica{Group: 3, ID: "r3"}},
+		"set-keyring":     {SetKeyring: &SetKeyring{Version: 4, Hash: Digest{0xee}}},
+		"next-sealing":    {NextSealing: &NextSealing{}},
+		"record-erasures": recordErasures(erasureOf(0xab, 1<<40), erasureOf(0xcd, 7, 2, 65)),
 	}
 }
 
@@ -113,6 +121,8 @@ func results() map[string]Result {
 		"exhausted": {Code: Exhausted, Epoch: 5, Detail: "more than 64 nodes"},
 		"already":   {Code: Already, Epoch: 6},
 		"denied":    {Code: Denied, Epoch: 7, Detail: "who asks may not hand out rights"},
+		"used":      {Code: Used, Epoch: 8},
+		"expired":   {Code: Expired, Epoch: 9},
 	}
 }
 
@@ -136,7 +146,7 @@ func TestDecodeResultRefuses(t *testing.T) {
 		"nothing":      nil,
 		"cut short":    good[:resultHeader-1],
 		"other format": append([]byte{2}, good[1:]...),
-		"unknown code": append([]byte{1, 8}, good[2:]...),
+		"unknown code": append([]byte{1, 10}, good[2:]...),
 		"too long":     append(bytes.Clone(good), make([]byte, maxDetail)...),
 	}
 	for name, data := range tests {

@@ -2,6 +2,7 @@ package directory_test
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"maps"
@@ -24,7 +25,7 @@ func walk(t *rapid.T) *directorytest.Walk {
 
 // written is what v says of nodes and replicas; the slots would cost too much.
 func written(t *rapid.T, v *directory.View) string {
-	data, err := json.Marshal([]any{v.Epoch, v.Nodes, v.Directory, v.Shards})
+	data, err := json.Marshal([]any{v.Epoch, v.Nodes, v.JoinTokens, v.Directory, v.Shards})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -45,7 +46,15 @@ func residents(t *rapid.T, v *directory.View) {
 	lives := map[string]string{} // :: node → life
 	names := []string{}
 	for _, n := range v.Nodes {
-		lives[n.Name], names = n.Life, append(names, n.Name)
+		names = append(names, n.Name)
+		if n.State == directory.Removed || n.State == directory.Pending {
+			if n.Life != "" {
+				t.Fatalf("lives without taking part: %+v", n)
+			}
+			lives[n.Name] = "none of " + n.Name
+		} else {
+			lives[n.Name] = cmp.Or(n.Life, "none of "+n.Name)
+		}
 		if got, ok := v.Node(n.Name); !ok || got != n {
 			t.Fatalf("node %s: found %+v, %v", n.Name, got, ok)
 		}
@@ -132,14 +141,23 @@ func onwards(t *rapid.T, from, to *directory.View, gone map[string]bool) {
 		}
 	}
 	for _, was := range from.Nodes {
-		if is, ok := to.Node(was.Name); !ok || is != was && is.Life == was.Life {
+		is, ok := to.Node(was.Name)
+		switch {
+		case !ok, is.Life == was.Life && was.Life != "" && (is.Address != was.Address || is.Boot != was.Boot || is.Key != was.Key),
+			was.State == directory.Removed && is.State != directory.Removed && is.State != directory.Pending && !to.Settings.SinglePerson,
+			was.Life != "" && is.Life == "" && is.State != directory.Removed:
 			t.Fatalf("node %+v became %+v, %v", was, is, ok)
-		} else if is.Life != was.Life {
+		case is.Life != was.Life && was.Life != "":
 			gone[was.Life] = true
 		}
 	}
+	for _, was := range from.JoinTokens {
+		if is, ok := to.JoinToken(was.Hash); ok && was.UsedBy != "" && is != was {
+			t.Fatalf("token %+v became %+v", was, is)
+		}
+	}
 	for _, n := range to.Nodes {
-		if gone[n.Life] {
+		if n.Life != "" && gone[n.Life] {
 			t.Fatalf("lives again: %+v", n)
 		}
 	}
@@ -291,6 +309,9 @@ func TestRandomHistoriesReachEveryCorner(t *testing.T) {
 			kind := strings.SplitN(string(data[3:]), `"`, 2)[0]
 			reached[fmt.Sprint(kind, w.Feed(data).Code)]++
 		}
+		for _, n := range w.View().Nodes {
+			reached[n.State.String()]++
+		}
 		for g := range w.View().Groups() {
 			group, _ := w.View().Group(g)
 			for _, r := range group.Replicas {
@@ -304,7 +325,9 @@ func TestRandomHistoriesReachEveryCorner(t *testing.T) {
 	for _, corner := range []string{"put_node0", "put_node3", "put_node6", "add_replica0", "add_replica3",
 		"add_replica4", "add_replica6", "set_replica0", "set_replica2", "set_replica3", "set_replica4", "set_replica6",
 		"drop_replica0", "drop_replica3", "drop_replica6", "preparingtrue", "votertrue", "voterfalse", "leavingtrue", "leavingfalse",
-		"record_erasures0", "record_erasures6"} {
+		"record_erasures0", "record_erasures6", "put_join_token0", "use_join_token0", "use_join_token6", "use_join_token8",
+		"use_join_token9", "admit_node0", "admit_node6", "drain_node0", "drain_node6", "remove_node0", "remove_node3", "remove_node6",
+		"removed", "pending", "draining"} {
 		if reached[corner] == 0 {
 			t.Errorf("never reached %s; got %v", corner, reached)
 		}

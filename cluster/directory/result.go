@@ -20,6 +20,8 @@ const (
 	Exhausted Code = 5 // no number or no place is left
 	Already   Code = 6 // what it asks for is so: a repeat, or somebody else was first
 	Denied    Code = 7 // who asks may not
+	Used      Code = 8 // the join token was used before
+	Expired   Code = 9 // the join token has expired
 )
 
 // Result is what a command came to. Nothing changed unless Code is [Done].
@@ -89,7 +91,7 @@ func (r *Result) Append(dst []byte) []byte {
 // DecodeResult reads what Append wrote. It returns an error that wraps
 // [cloakroom.ErrMalformed] for anything else.
 func DecodeResult(data []byte) (Result, error) {
-	if len(data) < resultHeader || len(data) > MaxResultBytes || data[0] != ResultFormat || Code(data[1]) > Denied {
+	if len(data) < resultHeader || len(data) > MaxResultBytes || data[0] != ResultFormat || Code(data[1]) > Expired {
 		return Result{}, fmt.Errorf("decode directory result: %w", cloakroom.ErrMalformed)
 	}
 	return Result{

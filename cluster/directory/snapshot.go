@@ -123,12 +123,15 @@ func readHead(r io.Reader) (*Image, error) {
 // view, or "".
 func (v *View) residentsFault() string {
 	if v.Epoch == 0 {
-		if len(v.Nodes)+len(v.Directory.Replicas)+len(v.Shards) > 0 {
+		if len(v.Nodes)+len(v.Directory.Replicas)+len(v.Shards)+len(v.JoinTokens) > 0 {
 			return "nodes or groups before the first command"
 		}
 		return ""
 	}
 	if fault := nodesFault(v.Nodes); fault != "" {
+		return fault
+	}
+	if fault := tokensFault(v.JoinTokens); fault != "" {
 		return fault
 	}
 	return v.groupsFault()

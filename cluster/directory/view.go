@@ -1,8 +1,10 @@
 package directory
 
 import (
+	"cmp"
 	"encoding/hex"
 	"sort"
+	"time"
 
 	"cloakroom"
 )
@@ -24,6 +26,8 @@ type View struct {
 	Shards    []ShardInfo                         `json:"shards"`    // by ID
 	SlotTable *[cloakroom.Slots]cloakroom.ShardID `json:"slot_table"`
 
+	JoinTokens []JoinToken `json:"join_tokens,omitempty"` // in the order they were made
+
 	KeyringVersion uint64                  `json:"keyring_version"`
 	KeyringHash    Digest                  `json:"keyring_hash"`
 	SealingNumber  cloakroom.SealingNumber `json:"sealing_number"` // the last one handed out
@@ -40,9 +44,33 @@ type Settings struct {
 	RecoveryMode string `json:"recovery_mode"` // "continuous", "periodic" or "none"
 	LeaseMillis  uint32 `json:"lease_ms"`      // L of the read lease
 	RetentionSec uint64 `json:"retention_s"`   // of recovery files, seconds
+	// DeadAfterSec is after how many seconds of silence a node's replicas are
+	// made anew elsewhere; 0: [DefaultDeadAfter].
+	DeadAfterSec uint32 `json:"dead_after_s,omitempty"`
+	// HandoverSec is how long after the end of its last life a node is given
+	// the keys without a person, seconds; 0: [DefaultHandover].
+	HandoverSec uint32 `json:"handover_s,omitempty"`
 	// SinglePerson: nothing needs a second one's approval, and whoever operates
 	// lets nodes have the keys.
 	SinglePerson bool `json:"single_person,omitempty"`
+}
+
+const (
+	// DefaultDeadAfter is [Settings.DeadAfterSec] if there is none.
+	DefaultDeadAfter = 60
+	// DefaultHandover is [Settings.HandoverSec] if there is none.
+	DefaultHandover = 600
+)
+
+// DeadAfter is after how long a silence a node counts as dead.
+func (s *Settings) DeadAfter() time.Duration {
+	return time.Duration(cmp.Or(s.DeadAfterSec, DefaultDeadAfter)) * time.Second
+}
+
+// Handover is how long after the end of its last life a node gets the keys
+// without a person.
+func (s *Settings) Handover() time.Duration {
+	return time.Duration(cmp.Or(s.HandoverSec, DefaultHandover)) * time.Second
 }
 
 // DomainInfo is one pseudonymisation domain.

@@ -104,7 +104,7 @@ func pick(v *directory.View, g *directory.GroupInfo, load map[string]int) *direc
 		return load[n.Name] < load[best.Name] // nodes come by name
 	}
 	for i := range v.Nodes {
-		if n := &v.Nodes[i]; !holds[n.Name] && better(n) {
+		if n := &v.Nodes[i]; n.Seated() && !holds[n.Name] && better(n) {
 			best = n
 		}
 	}

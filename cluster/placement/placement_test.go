@@ -58,7 +58,7 @@ func TestStepsLeadFromAnyViewToEnough(t *testing.T) {
 		for range rapid.IntRange(0, 60).Draw(t, "commands") {
 			w.Feed(w.Draw(w.View()))
 		}
-		wanted := min(w.View().Settings.Replication, len(w.View().Nodes))
+		wanted := w.View().Wanted()
 		last := directory.DirectoryGroup
 		for left := wanted * (len(w.View().Shards) + 1); ; left-- {
 			v := w.View()
@@ -150,7 +150,7 @@ func TestDriversWithOldViewsGetTheClusterWhole(t *testing.T) {
 // whole reports whether every group that is not lost has as many voters as it
 // should, all alive, and nothing else.
 func whole(v *directory.View) bool {
-	wanted := min(v.Settings.Replication, len(v.Nodes))
+	wanted := v.Wanted()
 	for g := range v.Groups() {
 		if lost(v, g) {
 			continue

@@ -5,6 +5,7 @@ package directorytest
 import (
 	"bytes"
 	"fmt"
+	"slices"
 
 	"cloakroom"
 	"cloakroom/cluster/directory"
@@ -57,7 +58,8 @@ func (w *Walk) Apply(cmd *directory.Command) directory.Result {
 func (w *Walk) Feed(data []byte) directory.Result {
 	w.Fed = append(w.Fed, data)
 	result := w.Machine.Apply(uint64(len(w.Fed)), data)
-	claim := bytes.Contains(data, []byte(`"add_replica"`)) || bytes.Contains(data, []byte(`"put_node"`))
+	claim := bytes.Contains(data, []byte(`"add_replica"`)) || bytes.Contains(data, []byte(`"put_node"`)) ||
+		bytes.Contains(data, []byte(`"use_join_token"`))
 	if claim && result.Code == directory.Done {
 		w.claims = append(w.claims, data)
 	}
@@ -81,7 +83,7 @@ func (w *Walk) replica(n directory.NodeInfo) directory.ReplicaInfo {
 // as view v suggests it.
 func (w *Walk) Join(v *directory.View, name string) *directory.Command {
 	old, _ := v.Node(name)
-	return &directory.Command{PutNode: &directory.PutNode{Replaces: old.Life,
+	return &directory.Command{PutNode: &directory.PutNode{Replaces: old.LastLife(),
 		Node: directory.NodeInfo{Name: name, Life: w.Life(), Address: name + ".test:7100"}}}
 }
 
@@ -113,7 +115,7 @@ func (w *Walk) Draw(v *directory.View) []byte {
 	}
 	g := directory.GroupID(w.Choose(len(v.Shards) + 2)) // one more than there are
 	var cmd *directory.Command
-	switch w.Choose(9) {
+	switch w.Choose(11) {
 	case 0:
 		cmd = w.Join(v, fmt.Sprintf("n%d", 1+w.Choose(5)))
 	case 1:
@@ -127,6 +129,8 @@ func (w *Walk) Draw(v *directory.View) []byte {
 		cmd = Drop(w.leaving(v, g))
 	case 7:
 		cmd = w.Erasures(v)
+	case 8, 9:
+		cmd = w.membership(v)
 	default:
 		cmd = &directory.Command{NextSealing: &directory.NextSealing{}}
 	}
@@ -135,6 +139,39 @@ func (w *Walk) Draw(v *directory.View) []byte {
 		panic("directorytest: " + err.Error())
 	}
 	return data
+}
+
+// membership returns a command about who takes part: of five names and five
+// tokens, so that they meet.
+func (w *Walk) membership(v *directory.View) *directory.Command {
+	name := fmt.Sprintf("n%d", 1+w.Choose(5))
+	key := directory.Digest{name[1], byte(w.Choose(2))}
+	hash, at := directory.Digest{byte(1 + w.Choose(20))}, int64(1000+50*w.Choose(20))
+	switch w.Choose(10) {
+	case 0, 1:
+		return &directory.Command{PutJoinToken: &directory.PutJoinToken{At: at,
+			Token: directory.JoinToken{Hash: hash, Expires: at + 500, By: "operator"}}}
+	case 2, 3, 4:
+		return &directory.Command{UseJoinToken: &directory.UseJoinToken{Hash: w.anyToken(v, hash), At: at,
+			Node: directory.NodeInfo{Name: name, Address: name + ".test:7100", Key: key}}}
+	case 5, 6:
+		if keyed := slices.IndexFunc(v.Nodes, func(n directory.NodeInfo) bool { return n.Key != directory.Digest{} }); keyed >= 0 {
+			name, key = v.Nodes[keyed].Name, v.Nodes[keyed].Key
+		}
+		return &directory.Command{AdmitNode: &directory.AdmitNode{Name: name, Key: key, At: at}}
+	case 7, 8:
+		return &directory.Command{DrainNode: &directory.DrainNode{Name: name, LeadersOnly: w.Choose(3) == 0, Cancel: w.Choose(3) == 0}}
+	default:
+		return &directory.Command{RemoveNode: &directory.RemoveNode{Name: name, Dead: w.Choose(2) == 0}}
+	}
+}
+
+// anyToken returns the hash of a token of v, mostly, or the other one.
+func (w *Walk) anyToken(v *directory.View, other directory.Digest) directory.Digest {
+	if len(v.JoinTokens) == 0 || w.Choose(8) == 0 {
+		return other
+	}
+	return v.JoinTokens[w.Choose(len(v.JoinTokens))].Hash
 }
 
 // Erasures returns a command that records a few erasures, of few subjects so
