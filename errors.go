@@ -18,6 +18,14 @@ var (
 	ErrErased   = errors.New("the subject was erased")
 	ErrConflict = errors.New("another write holds this place")
 	ErrVersion  = errors.New("the version does not match")
+	// Nodes and principals: not there (404), or not in a state for this (409).
+	ErrNoNode      = errors.New("no such node")
+	ErrNoPrincipal = errors.New("no such principal or request")
+	ErrState       = errors.New("not possible in this state")
+	// A fingerprint, a share or a join token is not the right one (422).
+	ErrFingerprint = errors.New("the fingerprint is another one")
+	ErrShare       = errors.New("the share cannot be used")
+	ErrJoinToken   = errors.New("the join token cannot be used")
 	// The request is too large (413) or of the wrong media type (415).
 	ErrTooLarge  = errors.New("request too large")
 	ErrMediaType = errors.New("content type must be application/json")

@@ -41,6 +41,7 @@ var plan = map[string][]string{
 	"node/record":       {"", "securemem", "securemem/keyring"},
 	"node/api":          {"", "securemem"},
 	"node/folder":       {"", "cluster/disk"},
+	"node/operator":     {""},
 	"node":              {"", "cluster", "cluster/cert", "cluster/command", "cluster/directory", "node/*", "securemem", "securemem/keyring", "snapshot"},
 	"client":            {""},
 	"bench":             {"", "client", "internal/*", "bench/*"},
@@ -126,7 +127,7 @@ var owners = map[string][]string{
 	"github.com/brianvoe/gofakeit/v7":          {"internal/people", "bench"},
 	"github.com/dgraph-io/ristretto/v2":        {"node", "client"},
 	"github.com/getkin/kin-openapi":            {"test"},
-	"github.com/go-json-experiment/json":       {"node", "node/api", "node/record", "client", "cmd/cloakroom/rows"},
+	"github.com/go-json-experiment/json":       {"node", "node/api", "node/operator", "node/record", "client", "cmd/cloakroom/rows"},
 	"github.com/goccy/go-yaml":                 {"cmd/cloakroom/nodefile"},
 	"github.com/hashicorp/go-hclog":            {"cluster/replica", "bench/bareraft"},
 	"github.com/hashicorp/raft":                {"cluster/replica", "bench/bareraft"}, // nobody else knows how replicas agree; the second is what they are measured against
