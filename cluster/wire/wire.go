@@ -46,14 +46,20 @@ const (
 	// Changes asks which subjects changed, of many groups at once.
 	Changes Method = 11
 
+	// Keys asks for the keys of the cluster, by a node that starts.
+	Keys Method = 12
+	// Renew asks for a new certificate, by a node that can't make its own.
+	Renew Method = 13
+
 	// Last is the highest of them.
-	Last = Changes
+	Last = Renew
 )
 
 var methodNames = [...]string{
 	Join: "join", Propose: "propose", Change: "change", Read: "read",
 	Confirm: "confirm", Progress: "progress", Ping: "ping",
 	Lease: "lease", Settle: "settle", Await: "await", Changes: "changes",
+	Keys: "keys", Renew: "renew",
 }
 
 // String returns the method's name, for logs and metrics.

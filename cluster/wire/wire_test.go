@@ -93,6 +93,12 @@ var kinds = []func() message{
 	func() message { return &SettleReply{} },
 	func() message { return &AwaitRequest{} },
 	func() message { return &AwaitReply{} },
+	func() message { return &EnterRequest{} },
+	func() message { return &EnterReply{} },
+	func() message { return &KeysRequest{} },
+	func() message { return &KeysReply{} },
+	func() message { return &RenewRequest{} },
+	func() message { return &RenewReply{} },
 }
 
 func token(first byte) (t cloakroom.Token) {
@@ -169,6 +175,17 @@ func samples() []message {
 		&SettleReply{Code: NotLeader, Hint: "r3"},
 		&AwaitRequest{Group: 1, Generation: 2, Index: 3, Replica: "r1"},
 		&AwaitReply{Code: OK},
+		&EnterRequest{Secret: [32]byte{1, 31: 2}, Node: "n2", Address: "host:8202", Zone: "b", API: "host:8200", RecoveryMode: "none",
+			Shards: 16, Replication: 3, Certificate: []byte("request")},
+		&EnterRequest{},
+		&EnterReply{Verdict: Granted, Cluster: [16]byte{3}, Pending: true, Certificate: []byte("cert"), Root: []byte("root"), Peers: []string{"a:1", "b:2"}},
+		&EnterReply{Verdict: UsedToken, Text: "used for n3 before"},
+		&KeysRequest{Boot: 7, SealEpoch: 2, Key: bytes.Repeat([]byte{9}, SealKeyBytes), Address: "host:8202"},
+		&KeysReply{Verdict: Granted, Version: 4, SealEpoch: 2, Hash: [32]byte{5}, Encapsulated: bytes.Repeat([]byte{6}, EncapsulationBytes), Sealed: []byte("sealed")},
+		&KeysReply{Verdict: Unadmitted, Text: "admit it"},
+		&RenewRequest{PublicKey: []byte("key")},
+		&RenewReply{Verdict: Granted, Certificate: []byte("cert"), Root: []byte("root")},
+		&RenewReply{Verdict: NotNow, Text: "sealed"},
 	}
 }
 
@@ -344,11 +361,11 @@ func TestHostileCountsAreChecked(t *testing.T) {
 	counts := []uint32{MaxItems, MaxReadTokens, 1<<32 - 1}
 	for i, m := range samples() {
 		b := m.Append(nil)
-		into := empty(m)
+		into, hostile := empty(m), bytes.Clone(b)
 		runtime.ReadMemStats(&before)
 		for at := 1; at+4 <= len(b); at++ {
 			for _, count := range counts {
-				hostile := bytes.Clone(b)
+				copy(hostile, b)
 				binary.BigEndian.PutUint32(hostile[at:], count)
 				_ = into.Decode(hostile) // only what it costs
 			}
