@@ -27,6 +27,7 @@ type Network struct {
 	Certificate tls.Certificate // of this node
 	Roots       *x509.CertPool  // the cluster's CA
 	Carrier     peer.Carrier    // default: TCP
+	Gate        Gate            // how others get in here
 }
 
 // check returns the faults of a network.
@@ -92,7 +93,7 @@ func (c *Cluster) openNetwork() error {
 		Listen: conf.Listen, Advertise: conf.Advertise, Carrier: conf.Carrier,
 		Now: c.cfg.Clock.Now, Logger: c.cfg.Logger,
 		Resolve: n.resolve, Admit: n.admit, Handle: c.handle,
-		Guests: []uint8{uint8(wire.Join), uint8(wire.Ping)},
+		Guests: guests(), LateMethods: late(), Pin: n.pin, Welcome: conf.Gate.Welcome,
 	})
 	if err != nil {
 		rounds.Close()

@@ -39,6 +39,10 @@ func (c *Cluster) handle(ctx context.Context, from peer.Peer, method uint8, body
 		return c.serveSettle(ctx, body)
 	case wire.Await:
 		return c.serveAwait(ctx, body)
+	case wire.Keys:
+		return atGate(ctx, c.cfg.Network.Gate.Keys, from, body)
+	case wire.Renew:
+		return atGate(ctx, c.cfg.Network.Gate.Renew, from, body)
 	case wire.Ping:
 		return (&wire.PingReply{Node: c.cfg.Node, Life: c.life}).Append(nil), nil
 	default:

@@ -28,6 +28,9 @@ var (
 	// ErrRefused means that one side refused the other in the handshake. It
 	// wraps [ErrUnreachable].
 	ErrRefused = fmt.Errorf("refused: %w", ErrUnreachable)
+	// ErrTLS means that one side would not have the other's certificate. It
+	// wraps [ErrRefused].
+	ErrTLS error = refusedTLS
 )
 
 // Port is the cluster port of a node.
