@@ -8,6 +8,7 @@ require (
 	github.com/HdrHistogram/hdrhistogram-go v1.1.2 // latency percentiles of the benchmark
 	github.com/anishathalye/porcupine v1.3.1 // tests decide whether there is an order that explains what clients saw
 	github.com/awnumar/memguard v0.23.0 // guarded buffers where memfd_secret is missing
+	github.com/cloudflare/circl v1.6.5 // k-of-n shares of the recovery secret
 	github.com/dgraph-io/ristretto/v2 v2.4.2 // bounded caches whose loss is harmless: verified credentials, resolved values in the client
 	github.com/getkin/kin-openapi v0.152.0 // tests hold the server to its OpenAPI file
 	github.com/go-json-experiment/json v0.0.0-20260820222146-c27c302e5fc3 // strict JSON: a schema, lines of an import, and what our own scanner is tested against
@@ -31,6 +32,7 @@ require (
 	github.com/acarl005/stripansi v0.0.0-20180116102854-5a71ef0e047d // indirect
 	github.com/awnumar/memcall v0.4.0 // indirect
 	github.com/beorn7/perks v1.0.1 // indirect
+	github.com/bwesterb/go-ristretto v1.2.4 // indirect
 	github.com/cespare/xxhash/v2 v2.3.0 // indirect
 	github.com/clipperhouse/uax29/v2 v2.7.0 // indirect
 	github.com/dustin/go-humanize v1.0.1 // indirect

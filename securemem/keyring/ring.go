@@ -7,6 +7,7 @@ import (
 	"slices"
 
 	"cloakroom/securemem"
+	"cloakroom/securemem/hybrid"
 )
 
 // purpose says what a key of the ring is for. The numbers stand in the blob
@@ -40,8 +41,8 @@ type entry struct {
 	created int64  // Unix seconds
 	secret  *securemem.Secret
 
-	public    PublicKey          // of a signing key and a CA key
-	recipient *snapshotRecipient // of a snapshot identity
+	public    PublicKey         // of a signing key and a CA key
+	recipient *hybrid.Recipient // of a snapshot identity
 }
 
 // ring is one version of the keyring: immutable once it is in use.
@@ -143,7 +144,7 @@ func (r *ring) publish() {
 		case (e.purpose == signingKey || e.purpose == caKey) && e.public.Key == nil:
 			e.public = publicKey(e)
 		case e.purpose == snapshotKey && e.recipient == nil:
-			e.recipient = newRecipient(e)
+			e.recipient = hybrid.NewRecipient(e.secret)
 		}
 	}
 }
