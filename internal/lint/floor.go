@@ -35,6 +35,7 @@ var plan = map[string][]string{
 	"cluster/cert":      {""},
 	"cluster/lease":     {},
 	"cluster/peer":      {"", "cluster/cert"},
+	"cluster/gossip":    {},
 	"cluster":           {"", "cluster/*", "snapshot"},
 	"node/policy":       {""},
 	"node/audit":        {""},
@@ -134,6 +135,7 @@ var owners = map[string][]string{
 	"github.com/go-json-experiment/json":       {"node", "node/api", "node/operator", "node/record", "client", "cmd/cloakroom/rows"},
 	"github.com/goccy/go-yaml":                 {"cmd/cloakroom/nodefile"},
 	"github.com/hashicorp/go-hclog":            {"cluster/replica", "bench/bareraft"},
+	"github.com/hashicorp/memberlist":          {"cluster/gossip"},                    // hints, and nobody else is to take them for more
 	"github.com/hashicorp/raft":                {"cluster/replica", "bench/bareraft"}, // nobody else knows how replicas agree; the second is what they are measured against
 	"github.com/nyaruka/phonenumbers":          {"client", "cmd/cloakroom"},
 	"github.com/prometheus/client_golang":      {"node", "cmd/cloakroom"},
