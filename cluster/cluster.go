@@ -58,6 +58,7 @@ type Cluster struct {
 	proposals, servings sync.Pool
 	reads               readings
 	leases              leases
+	viewing             viewing
 
 	mu    sync.Mutex // stage; not held while anything is waited for
 	stage stage
@@ -100,7 +101,11 @@ func Open(cfg Config) (*Cluster, error) {
 	if err := cfg.check(); err != nil {
 		return nil, err
 	}
-	c := &Cluster{cfg: cfg, views: newViews(), open: make(chan struct{}), ended: make(chan struct{})}
+	alone := forEver
+	if cfg.Network != nil {
+		alone = 0
+	}
+	c := &Cluster{cfg: cfg, views: newViews(alone), open: make(chan struct{}), ended: make(chan struct{})}
 	c.ctx, c.cancel = context.WithCancel(context.Background())
 	c.pulse.nodes = make(map[string]*vitals)
 	c.spent.ids = make(map[string]bool)
@@ -160,6 +165,7 @@ func (c *Cluster) begin(ctx context.Context) error {
 	}
 	c.running.Go(func() { c.tend(&c.desk.group) }) // stopped by end
 	c.running.Go(c.tick)                           // stopped by end
+	c.running.Go(c.renewView)                      // stopped by end
 	return nil
 }
 
@@ -183,6 +189,9 @@ func (c *Cluster) found(ctx context.Context, m *member) error {
 	}
 	if err := m.replica.AwaitLead(ctx); err != nil {
 		return err
+	}
+	if term, ok := m.replica.Lead(); ok {
+		m.table.Found(term) // it is the one voter: nobody else ever led
 	}
 	result, err := c.ProposeDirectory(ctx, &directory.Command{Init: &directory.Init{
 		ClusterID: c.cfg.ClusterID, Settings: c.cfg.Settings,
@@ -256,6 +265,9 @@ func (c *Cluster) Start(ctx context.Context) error {
 		if err := c.reachAll(ctx, shards); err != nil {
 			return fmt.Errorf("start shards: %w", err)
 		}
+	}
+	if err := c.awaitView(ctx); err != nil {
+		return fmt.Errorf("start shards: %w", err)
 	}
 	c.ready.Store(&shards)
 	return nil

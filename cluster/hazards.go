@@ -35,6 +35,11 @@ type hazards struct {
 	leaseNoRecheck  bool // the clock is looked at before the copy only
 	leaseWallClock  bool // leases are measured by the wall clock
 
+	// Of leases of views, and their barrier.
+
+	viewNoRound     bool // one is granted without a round after the entry
+	viewYoungLeader bool // a new leader does not wait for its predecessor's grants
+
 	// Of the barrier of an erasure.
 
 	settleNone        bool // none

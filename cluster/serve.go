@@ -43,6 +43,12 @@ func (c *Cluster) handle(ctx context.Context, from peer.Peer, method uint8, body
 		return atGate(ctx, c.cfg.Network.Gate.Keys, from, body)
 	case wire.Renew:
 		return atGate(ctx, c.cfg.Network.Gate.Renew, from, body)
+	case wire.ViewLease:
+		return c.serveViewLease(ctx, from.Node, from.Life, body)
+	case wire.ViewAwait:
+		return c.serveViewAwait(ctx, body)
+	case wire.ViewSettle:
+		return c.serveViewSettle(ctx, body)
 	case wire.Ping:
 		return (&wire.PingReply{Node: c.cfg.Node, Life: c.life}).Append(nil), nil
 	default:

@@ -7,6 +7,7 @@ import (
 	"io"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"cloakroom"
 	"cloakroom/cluster/bell"
@@ -18,15 +19,19 @@ import (
 // replica of the directory that is made anew and catches up goes through older
 // ones; they are not shown.
 type views struct {
-	now     atomic.Pointer[directory.View] // never nil
+	now     atomic.Pointer[Shown] // never nil
 	changed bell.Bell
 
-	mu sync.Mutex // publish: two lives of the directory may overlap
+	mu sync.Mutex // publish and extend: two lives of the directory may overlap
 }
 
-func newViews() *views {
+// newViews returns an empty view. until is how long any may be gone by without
+// a lease: for ever, or not at all.
+func newViews(until time.Duration) *views {
 	v := &views{}
-	v.now.Store(directory.New().Load())
+	none := &Shown{View: directory.New().Load()}
+	none.until.Extend(until)
+	v.now.Store(none)
 	return v
 }
 
@@ -34,8 +39,10 @@ func newViews() *views {
 func (v *views) publish(view *directory.View) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	if view.Epoch > v.now.Load().Epoch {
-		v.now.Store(view)
+	if old := v.now.Load(); view.Epoch > old.Epoch {
+		shown := &Shown{View: view}
+		shown.until.Extend(old.Until()) // a lease of a view is one of all newer
+		v.now.Store(shown)
 		v.changed.Ring()
 	}
 }
@@ -44,7 +51,7 @@ func (v *views) publish(view *directory.View) {
 func (v *views) await(ctx context.Context, fine func(*directory.View) bool) error {
 	for {
 		ring := v.changed.Wait()
-		if fine(v.now.Load()) {
+		if fine(v.now.Load().View) {
 			return nil
 		}
 		select {
@@ -59,7 +66,7 @@ func (v *views) await(ctx context.Context, fine func(*directory.View) bool) erro
 func (c *Cluster) publish(view *directory.View) { c.views.publish(view) }
 
 // Directory returns the newest view of the directory. It is immutable.
-func (c *Cluster) Directory() *directory.View { return c.views.now.Load() }
+func (c *Cluster) Directory() *directory.View { return c.views.now.Load().View }
 
 // ShardOf returns the shard that owns slot.
 func (c *Cluster) ShardOf(slot cloakroom.Slot) cloakroom.ShardID {

@@ -45,14 +45,20 @@ const (
 	Await Method = 10
 	// Changes asks which subjects changed, of many groups at once.
 	Changes Method = 11
-
 	// Keys asks for the keys of the cluster, by a node that starts.
 	Keys Method = 12
 	// Renew asks for a new certificate, by a node that can't make its own.
 	Renew Method = 13
+	// ViewLease asks the leader of the directory for a lease of the asker's view.
+	ViewLease Method = 14
+	// ViewAwait asks a node whether its view has come to an epoch.
+	ViewAwait Method = 15
+	// ViewSettle asks the leader of the directory to see to it that no node goes
+	// by a view from before an epoch.
+	ViewSettle Method = 17
 
 	// Last is the highest of them.
-	Last = Renew
+	Last = ViewSettle
 )
 
 var methodNames = [...]string{
@@ -60,11 +66,12 @@ var methodNames = [...]string{
 	Confirm: "confirm", Progress: "progress", Ping: "ping",
 	Lease: "lease", Settle: "settle", Await: "await", Changes: "changes",
 	Keys: "keys", Renew: "renew",
+	ViewLease: "view-lease", ViewAwait: "view-await", ViewSettle: "view-settle",
 }
 
 // String returns the method's name, for logs and metrics.
 func (m Method) String() string {
-	if m < Join || m > Last {
+	if m < Join || m > Last || methodNames[m] == "" {
 		return "unknown"
 	}
 	return methodNames[m]

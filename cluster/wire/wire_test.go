@@ -99,6 +99,10 @@ var kinds = []func() message{
 	func() message { return &KeysReply{} },
 	func() message { return &RenewRequest{} },
 	func() message { return &RenewReply{} },
+	func() message { return &ViewLeaseRequest{} },
+	func() message { return &ViewLeaseReply{} },
+	func() message { return &ViewAwaitRequest{} },
+	func() message { return &ViewSettleRequest{} },
 }
 
 func token(first byte) (t cloakroom.Token) {
@@ -170,6 +174,12 @@ func samples() []message {
 		&LeaseRequest{},
 		&LeaseReply{Length: 3 * time.Second, Parts: []LeaseAnswer{{Code: OK, Index: 99}, {Code: NotLeader, Hint: "r3"}, {Code: Unavailable}}},
 		&LeaseReply{},
+		&ViewLeaseRequest{Term: 7, Replica: []byte("r2")},
+		&ViewLeaseRequest{},
+		&ViewLeaseReply{Code: OK, Length: 30 * time.Second, Epoch: 99},
+		&ViewLeaseReply{Code: NotLeader, Hint: "r3"},
+		&ViewAwaitRequest{Epoch: 99, Life: "0011"},
+		&ViewSettleRequest{Epoch: 99},
 		&SettleRequest{Group: 1, Generation: 2, Index: 3},
 		&SettleReply{Code: OK},
 		&SettleReply{Code: NotLeader, Hint: "r3"},
