@@ -39,6 +39,8 @@ func change(next *View, cmd *Command) Result {
 		return setSlots(next, cmd.SetSlots)
 	case cmd.SetKeyring != nil:
 		return setKeyring(next, cmd.SetKeyring)
+	case cmd.SetRecovery != nil:
+		return setRecovery(next, cmd.SetRecovery)
 	case cmd.NextSealing != nil:
 		return nextSealing(next)
 	}
@@ -232,6 +234,32 @@ func setKeyring(next *View, cmd *SetKeyring) Result {
 	}
 	next.KeyringVersion, next.KeyringHash = cmd.Version, cmd.Hash
 	return Result{}
+}
+
+func setRecovery(next *View, cmd *Recovery) Result {
+	if fault := cmd.fault(); fault != "" {
+		return invalid(fault)
+	}
+	next.Recovery = cmd
+	return Result{}
+}
+
+const (
+	maxRecoveryShares = 32
+	maxRecipient      = 4 << 10 // bytes
+)
+
+// fault returns what is wrong with r, or "".
+func (r *Recovery) fault() string {
+	switch {
+	case !strings.HasPrefix(r.Recipient, "age1") || len(r.Recipient) > maxRecipient:
+		return "recovery: the recipient is none of age"
+	case len(r.Shares) == 0 || len(r.Shares) > maxRecoveryShares:
+		return fmt.Sprintf("recovery: want 1 to %d shares", maxRecoveryShares)
+	case r.Threshold < 1 || r.Threshold > len(r.Shares):
+		return "recovery: the threshold must be 1 to the number of shares"
+	}
+	return ""
 }
 
 func nextSealing(next *View) Result {

@@ -41,6 +41,7 @@ type Command struct {
 	SetReplica      *SetReplica      `json:"set_replica,omitempty"`
 	DropReplica     *DropReplica     `json:"drop_replica,omitempty"`
 	SetKeyring      *SetKeyring      `json:"set_keyring,omitempty"`
+	SetRecovery     *Recovery        `json:"set_recovery,omitempty"`
 	NextSealing     *NextSealing     `json:"next_sealing,omitempty"`
 	RecordErasures  *RecordErasures  `json:"record_erasures,omitempty"`
 
@@ -85,6 +86,14 @@ type SetSlots struct {
 type SetKeyring struct {
 	Version uint64 `json:"version"`
 	Hash    Digest `json:"hash"`
+}
+
+// Recovery says what keyring files are sealed to, and whose shares open them;
+// see package recovery. Nothing in it is secret.
+type Recovery struct {
+	Recipient string   `json:"recipient"` // of age, "age1pq1…"
+	Threshold int      `json:"threshold"` // how many shares it takes
+	Shares    []Digest `json:"shares"`    // SHA-256 of each, by index
 }
 
 // NextSealing takes the next sealing number. Every number is handed out once.
@@ -134,7 +143,7 @@ func (c *Command) members() int {
 		c.ApprovePrincipal != nil, c.PutDomain != nil, c.SetSettings != nil,
 		c.SetSlots != nil, c.PutNode != nil, c.AdmitNode != nil, c.DrainNode != nil, c.RemoveNode != nil,
 		c.PutJoinToken != nil, c.UseJoinToken != nil, c.AddReplica != nil, c.SetReplica != nil,
-		c.DropReplica != nil, c.SetKeyring != nil, c.NextSealing != nil,
+		c.DropReplica != nil, c.SetKeyring != nil, c.SetRecovery != nil, c.NextSealing != nil,
 		c.RecordErasures != nil} {
 		if set {
 			n++

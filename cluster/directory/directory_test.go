@@ -452,6 +452,7 @@ func history(l *feeder) {
 	l.do(schema(1, text("name")))
 	l.do(schema(9, text("name")))
 	l.do(&Command{SetKeyring: &SetKeyring{Version: 1, Hash: Digest{5}}})
+	l.do(&Command{SetRecovery: recoveryOf(2, 3)})
 	l.do(&Command{PutNode: &PutNode{Node: node("n2", 1)}})
 	l.do(&Command{AddReplica: &AddReplica{Group: 2, Seen: l.Load().Epoch, Replica: preparing("s", "n2", 1)}})
 	l.do(&Command{SetReplica: &SetReplica{Group: 2, ID: "r-s", State: Voter}})
@@ -609,5 +610,32 @@ func TestLookUpsDoNotAllocate(t *testing.T) {
 	})
 	if got != 0 {
 		t.Errorf("allocations: got %v, want 0", got)
+	}
+}
+
+// recoveryOf is a recovery secret that k of n shares restore.
+func recoveryOf(k, n int) *Recovery {
+	r := &Recovery{Recipient: "age1pq1xyz", Threshold: k}
+	for i := range n {
+		r.Shares = append(r.Shares, Digest{byte(i + 1)})
+	}
+	return r
+}
+
+func TestRecovery(t *testing.T) {
+	l := newFeeder(t)
+	for name, bad := range map[string]*Recovery{
+		"no share": recoveryOf(0, 0), "too many": recoveryOf(2, 33), "no threshold": recoveryOf(0, 3),
+		"more than there are": recoveryOf(4, 3), "no recipient": {Threshold: 1, Shares: []Digest{{1}}},
+	} {
+		t.Run(name, func(*testing.T) { l.want(Invalid, &Command{SetRecovery: bad}) })
+	}
+	if l.Load().Recovery != nil {
+		t.Errorf("got %+v", l.Load().Recovery)
+	}
+	l.want(Done, &Command{SetRecovery: recoveryOf(2, 3)})
+	l.want(Done, &Command{SetRecovery: recoveryOf(1, 1)})
+	if got := l.Load().Recovery; got == nil || got.Threshold != 1 || len(got.Shares) != 1 {
+		t.Errorf("got %+v", got)
 	}
 }

@@ -48,6 +48,7 @@ func samples() map[string]*Command {
 		"set-replica":     {SetReplica: &SetReplica{Group: 3, ID: "r3", State: Voter}},
 		"drop-replica":    {DropReplica: &DropReplica{Group: 3, ID: "r3"}},
 		"set-keyring":     {SetKeyring: &SetKeyring{Version: 4, Hash: Digest{0xee}}},
+		"set-recovery":    {SetRecovery: &Recovery{Recipient: "age1pq1xyz", Threshold: 2, Shares: []Digest{{1}, {2}, {3}}}},
 		"next-sealing":    {NextSealing: &NextSealing{}},
 		"record-erasures": recordErasures(erasureOf(0xab, 1<<40), erasureOf(0xcd, 7, 2, 65)),
 	}

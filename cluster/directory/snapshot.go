@@ -164,6 +164,9 @@ func (v *View) fault() string {
 	if fault := v.residentsFault(); fault != "" {
 		return fault
 	}
+	if v.Recovery != nil && v.Recovery.fault() != "" {
+		return v.Recovery.fault()
+	}
 	for _, shard := range v.SlotTable {
 		if int(shard) >= max(len(v.Shards), 1) {
 			return "a slot names an unknown shard"

@@ -30,6 +30,7 @@ type View struct {
 
 	KeyringVersion uint64                  `json:"keyring_version"`
 	KeyringHash    Digest                  `json:"keyring_hash"`
+	Recovery       *Recovery               `json:"recovery,omitempty"`
 	SealingNumber  cloakroom.SealingNumber `json:"sealing_number"` // the last one handed out
 
 	byCredential map[Digest]*Principal
