@@ -49,6 +49,9 @@ func newCredentials() (*credentials, error) {
 // Authenticate finds the live principal whose token this is. Unknown and
 // revoked tokens are the same error.
 func (n *Node) Authenticate(token []byte) (api.Caller, error) {
+	if stage := n.Stage(); stage != Ready {
+		return nil, stage.Err()
+	}
 	if len(token) == 0 || len(token) > maxTokenBytes {
 		return nil, cloakroom.ErrUnauthenticated
 	}

@@ -12,6 +12,7 @@ import (
 
 	"cloakroom"
 	"cloakroom/cluster/directory"
+	"cloakroom/cluster/disk"
 	"cloakroom/node/api"
 	"cloakroom/node/audit"
 	"cloakroom/securemem"
@@ -25,17 +26,29 @@ type Config struct {
 	// Network is where this node meets the others of its cluster. nil: it is
 	// alone for good.
 	Network *Network
+	// Folder is where the node keeps its directory log, its keyring and who it
+	// is. Empty: nothing is on disk, and the node founds a cluster or joins that
+	// of the nodes Beside it, with Schema, Principals and Domains; with a folder
+	// those stand in the directory.
+	Folder string
+	FS     disk.FS // of the folder; default: the machine's
+	// JoinToken has a node without a cluster taken into one.
+	JoinToken []byte
+
 	// Beside lists live nodes of this process whose cluster this one joins. It
 	// takes the keys over from the first that still has them. Empty: this node
 	// founds a cluster.
 	Beside []*Node
 
-	Memory    securemem.Config
-	Audit     audit.Config
-	Limits    api.Limits
-	TLS       *tls.Config // of the data listener; nil: no TLS
-	Shards    int         // data shards, 1 to 64, default 16
-	LogBudget int         // bytes of log kept in memory for each group, default 64 MiB
+	Memory securemem.Config
+	Audit  audit.Config
+	Limits api.Limits
+	TLS    *tls.Config // of the data listener; nil: no TLS
+	// Shards and Replication are fixed when a cluster is founded. With a folder,
+	// 0 says nothing; another value than the cluster's is refused.
+	Shards      int // data shards, 1 to 64, default 16
+	Replication int // voters of a group, 1 or 3
+	LogBudget   int // bytes of log kept in memory for each group, default 64 MiB
 
 	Schema     []directory.Field
 	Principals []Principal
@@ -71,8 +84,11 @@ func (cfg Config) fill() (Config, error) {
 	if cfg.Name == "" {
 		cfg.Name = "n1"
 	}
-	if cfg.Shards == 0 {
+	if cfg.Shards == 0 && cfg.Folder == "" {
 		cfg.Shards = 16
+	}
+	if cfg.FS == nil {
+		cfg.FS = disk.OS()
 	}
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)
@@ -96,13 +112,19 @@ func (cfg Config) fill() (Config, error) {
 		cfg.Audit.Now = cfg.Now
 	}
 	var faults []error
-	if cfg.Shards < 1 || cfg.Shards > 64 {
+	if cfg.Folder != "" && cfg.Network == nil {
+		faults = append(faults, errors.New("a node with a folder has a cluster port: Network is missing"))
+	}
+	if cfg.Folder != "" && len(cfg.Beside) > 0 {
+		faults = append(faults, errors.New("a node with a folder joins by its token, not beside others"))
+	}
+	if (cfg.Shards < 1 || cfg.Shards > 64) && (cfg.Shards != 0 || cfg.Folder == "") {
 		faults = append(faults, fmt.Errorf("cluster.shards is %d: want 1 to 64", cfg.Shards))
 	}
 	if len(cfg.Name) > cloakroom.MaxNameBytes {
 		faults = append(faults, fmt.Errorf("node.name has %d bytes: want at most %d", len(cfg.Name), cloakroom.MaxNameBytes))
 	}
-	if len(cfg.Schema) == 0 {
+	if len(cfg.Schema) == 0 && cfg.Folder == "" {
 		faults = append(faults, errors.New("the schema declares no field"))
 	}
 	for i, name := range cfg.Domains {

@@ -25,6 +25,8 @@ func (n *Node) Shut() error {
 // Close lets requests under way end, stops every room and wipes all memory.
 func (n *Node) Close() error {
 	faults := []error{n.Shut()}
+	n.cancel()
+	n.running.Wait()
 	n.sweeper.close()
 	n.poller.close()
 	if n.cluster != nil {
@@ -38,10 +40,12 @@ func (n *Node) Close() error {
 // its memory has been wiped when Kill returns.
 func (n *Node) Kill() error {
 	n.ready.Store(false)
+	n.cancel()
 	if n.server != nil && !n.shut.Swap(true) {
 		n.server.Cut()
 		<-n.served
 	}
+	n.running.Wait()
 	n.sweeper.close()
 	n.poller.close()
 	var faults []error
@@ -78,6 +82,9 @@ func (n *Node) wipe() error {
 	}
 	if n.memory != nil {
 		faults = append(faults, n.memory.Close())
+	}
+	if n.folder != nil {
+		faults = append(faults, n.folder.Close())
 	}
 	return errors.Join(faults...)
 }

@@ -19,6 +19,7 @@ import (
 	"cloakroom/node/api"
 	"cloakroom/node/audit"
 	"cloakroom/node/events"
+	"cloakroom/node/folder"
 	"cloakroom/node/record"
 	"cloakroom/securemem"
 	"cloakroom/securemem/keyring"
@@ -30,12 +31,16 @@ type Node struct {
 	installed atomic.Uint64 // snapshots of others that were opened and verified
 
 	cfg    Config
-	id     directory.ID // of the cluster
+	id     directory.ID // of the cluster; with a folder, zero until the node has joined
 	now    func() time.Time
 	random io.Reader
 
+	progress
+	keySource
+
 	// From the strongroom to the front door, the order in which they start;
 	// Close goes the other way.
+	folder  *folder.Folder // nil: nothing is on disk
 	memory  *securemem.Memory
 	keys    *keyring.Keyring
 	records *record.Room
@@ -62,64 +67,48 @@ type Node struct {
 	hooks // of the dump test; empty in every other build
 }
 
-// New builds a node that founds a cluster or joins that of the nodes beside it,
-// and waits until every shard answers. [Node.Serve] opens the front door.
+// New is [Open] and [Node.Run] in one: it builds a node without a folder, that
+// founds a cluster or joins that of the nodes beside it, and waits until every
+// shard answers. [Node.Serve] opens the front door.
 func New(ctx context.Context, cfg Config) (*Node, error) {
-	cfg, err := cfg.fill()
+	n, err := Open(ctx, cfg)
 	if err != nil {
-		return nil, fmt.Errorf("configure node: %w", err)
+		return nil, err
 	}
-	n := &Node{cfg: cfg, now: cfg.Now, random: cfg.Random, served: make(chan error, 1)}
-	if err := n.start(ctx); err != nil {
-		return nil, errors.Join(fmt.Errorf("start node: %w", err), n.Close())
+	if err := n.Run(ctx); err != nil {
+		return nil, errors.Join(err, n.Close())
 	}
 	return n, nil
 }
 
-func (n *Node) start(ctx context.Context) error {
-	id, err := n.clusterID()
+func (n *Node) openMemory() (err error) {
+	if n.memory, err = securemem.Open(n.cfg.Memory); err != nil || n.folder == nil {
+		return err // without a folder it hardens itself when all is there
+	}
+	return n.harden()
+}
+
+// openKeys makes the keys of a new cluster, or takes them over from a node
+// beside this one.
+func (n *Node) openKeys(ctx context.Context) error {
+	keys, err := n.takeKeys(ctx, n.id)
 	if err != nil {
 		return err
 	}
-	n.id = id
-	for _, room := range []func(context.Context, directory.ID) error{
-		n.openMemory, n.openKeys, n.openAudit, n.openCluster, n.fillDirectory, n.startShards, n.finish,
-	} {
-		if err := room(ctx, id); err != nil {
-			return err
-		}
-	}
-	return nil
+	return n.useKeys(keys)
 }
 
-// clusterID is that of the nodes beside this one, or a new one.
-func (n *Node) clusterID() (id directory.ID, err error) {
-	if len(n.cfg.Beside) > 0 {
-		return n.cfg.Beside[0].cluster.Directory().ClusterID, nil
-	}
-	if _, err := io.ReadFull(n.random, id[:]); err != nil {
-		return id, fmt.Errorf("draw cluster id: %w", err)
-	}
-	return id, nil
-}
-
-func (n *Node) openMemory(context.Context, directory.ID) (err error) {
-	n.memory, err = securemem.Open(n.cfg.Memory)
-	return err
-}
-
-func (n *Node) openKeys(ctx context.Context, id directory.ID) (err error) {
-	if n.keys, err = n.takeKeys(ctx, id); err != nil {
-		return err
-	}
-	if n.records, err = record.New(record.Config{Keyring: n.keys, Memory: n.memory, Cluster: id}); err != nil {
+// useKeys makes what seals and opens with keys, which n owns from then on.
+func (n *Node) useKeys(keys *keyring.Keyring) (err error) {
+	n.keys = keys
+	if n.records, err = record.New(record.Config{Keyring: n.keys, Memory: n.memory, Cluster: n.id}); err != nil {
 		return err
 	}
 	n.credentials, err = newCredentials()
 	return err
 }
 
-func (n *Node) openAudit(context.Context, directory.ID) (err error) {
+func (n *Node) openAudit() (err error) {
 	n.audit, err = audit.New(n.cfg.Audit)
 	return err
 }
@@ -134,22 +123,22 @@ func (n *Node) nextSealing() (cloakroom.SealingNumber, error) {
 // sealingWait is how long a seal may wait for the directory.
 const sealingWait = 5 * time.Second
 
-// openCluster starts the directory group, or joins it; shards need keys, and
-// keys numbers.
-func (n *Node) openCluster(ctx context.Context, id directory.ID) (err error) {
+// openCluster opens the cluster port. Shards need keys, keys take numbers from
+// the directory, and the directory's log on disk is sealed with keys.
+func (n *Node) openCluster(context.Context) (err error) {
 	arena := n.memory.Arena()
 	if n.feed, err = n.newFeed(); err != nil {
 		return err
 	}
 	cfg := cluster.Config{
-		Node: n.cfg.Name, ClusterID: id, Shards: n.cfg.Shards,
+		Node: n.cfg.Name, ClusterID: n.id, Shards: n.cfg.Shards,
 		Clock: wallClock{n.now}, Uptime: n.cfg.Uptime, Rand: n.random, Logger: n.cfg.Logger,
 		Machine: func(shard cloakroom.ShardID) (cluster.Machine, error) {
 			return cluster.StateMachine(cluster.StateConfig{
 				Slab: arena.NewSlab(fmt.Sprintf("shard %d", shard)), Watch: &watcher{feed: n.feed, shard: shard}})
 		},
 		Changes:   n.changes,
-		SealBatch: n.records.SealBatch, OpenBatch: n.records.OpenBatch,
+		SealBatch: n.sealBatch, OpenBatch: n.openBatch,
 		SealSnapshot: n.sealSnapshot, OpenSnapshot: n.openSnapshot, SnapshotSize: snapshot.Size,
 		MapLog:    func(size int) ([]byte, error) { return n.memory.MapPlain("log", size) },
 		UnmapLog:  n.memory.UnmapPlain,
@@ -158,12 +147,21 @@ func (n *Node) openCluster(ctx context.Context, id directory.ID) (err error) {
 	cfg.Settings = directory.Settings{Replication: 1, RecoveryMode: "none", LeaseMillis: 3000, SinglePerson: true}
 	if n.cfg.Network != nil {
 		cfg.Settings.Replication = replication
-		if cfg.Network, err = n.network(id); err != nil {
+		if cfg.Network, err = n.network(n.id); err != nil {
 			return err
 		}
 	}
-	n.cluster, err = cluster.New(ctx, cfg)
+	n.cluster, err = cluster.Open(cfg)
 	return err
+}
+
+// sealBatch and openBatch come into use when the keys are there, after the port.
+func (n *Node) sealBatch(dst []byte, group, generation uint32, batch []byte) ([]byte, error) {
+	return n.records.SealBatch(dst, group, generation, batch)
+}
+
+func (n *Node) openBatch(dst []byte, group, generation uint32, sealed []byte) ([]byte, error) {
+	return n.records.OpenBatch(dst, group, generation, sealed)
 }
 
 // replication is on how many nodes a shard is, where there are as many.
@@ -181,11 +179,14 @@ func (c wallClock) After(d time.Duration) <-chan time.Time {
 	return at
 }
 
-func (n *Node) startShards(ctx context.Context, _ directory.ID) error { return n.cluster.Start(ctx) }
+func (n *Node) startShards(ctx context.Context) error {
+	n.setStage(Starting)
+	return n.cluster.Start(ctx)
+}
 
 // fillDirectory declares the schema and the principals of the configuration in
 // a new cluster; one that is joined has its own.
-func (n *Node) fillDirectory(ctx context.Context, _ directory.ID) error {
+func (n *Node) fillDirectory(ctx context.Context) error {
 	if len(n.cfg.Beside) > 0 {
 		if err := n.checkKeys(n.cluster.Directory()); err != nil {
 			return err
@@ -227,19 +228,28 @@ func (n *Node) warm() error {
 	return nil
 }
 
-func (n *Node) finish(context.Context, directory.ID) error {
-	n.requests = newRequestMetrics()
-	n.registry = n.newRegistry()
+func (n *Node) finish(context.Context) error {
 	n.sweeper = n.startSweeper()
 	n.poller = n.startPoller()
-	if !n.cfg.KeepDumpable {
-		for _, check := range n.memory.Harden() {
-			if !check.OK && n.cfg.Memory.Lock == securemem.LockRequired {
-				return fmt.Errorf("harden process: %s: %s", check.Name, check.Detail)
-			}
-		}
+	if err := n.harden(); err != nil {
+		return err
 	}
 	n.ready.Store(true)
+	n.setStage(Ready)
+	return nil
+}
+
+// harden keeps the process from being looked into, before a share of anybody
+// gets here.
+func (n *Node) harden() error {
+	if n.cfg.KeepDumpable {
+		return nil
+	}
+	for _, check := range n.memory.Harden() {
+		if !check.OK && n.cfg.Memory.Lock == securemem.LockRequired {
+			return fmt.Errorf("harden process: %s: %s", check.Name, check.Detail)
+		}
+	}
 	return nil
 }
 
@@ -262,7 +272,10 @@ func (n *Node) Serve(listener net.Listener) error {
 // Ready reports whether this node can answer.
 func (n *Node) Ready(verbose bool) ([]byte, error) {
 	if !n.ready.Load() {
-		return nil, cloakroom.ErrStarting
+		if err := n.Stage().Err(); err != nil {
+			return nil, err
+		}
+		return nil, cloakroom.ErrStarting // it is about to end
 	}
 	if !verbose {
 		return nil, nil

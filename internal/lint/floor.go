@@ -44,7 +44,7 @@ var plan = map[string][]string{
 	"node/api":          {"", "securemem"},
 	"node/folder":       {"", "cluster/disk"},
 	"node/operator":     {""},
-	"node":              {"", "cluster", "cluster/cert", "cluster/command", "cluster/directory", "node/*", "securemem", "securemem/keyring", "snapshot"},
+	"node":              {"", "cluster", "cluster/disk", "cluster/cert", "cluster/command", "cluster/directory", "node/*", "securemem", "securemem/keyring", "snapshot"},
 	"client":            {""},
 	"bench":             {"", "client", "internal/*", "bench/*"},
 	"bench/load":        {},
