@@ -10,6 +10,7 @@ import (
 	"io"
 	"net/http"
 	"net/url"
+	"strings"
 	"sync"
 	"time"
 
@@ -233,14 +234,21 @@ func (c *Client) transportError(ctx context.Context, limit time.Duration, err er
 		return context.Cause(ctx)
 	}
 	var authority x509.UnknownAuthorityError
+	var pin *FingerprintError
 	var record tls.RecordHeaderError
 	switch {
 	case errors.Is(err, context.DeadlineExceeded):
 		err = fmt.Errorf("%w after %v", err, limit.Round(time.Millisecond))
+	case errors.As(err, &pin):
+		return pin
 	case errors.As(err, &authority):
 		err = fmt.Errorf("%w (name the cluster's CA certificate)", err)
 	case errors.As(err, &record):
 		err = errors.New("the server does not speak TLS (use http://)")
 	}
-	return &UnreachableError{Host: c.base.Host, Err: err}
+	host := c.base.Host
+	if strings.HasPrefix(c.cfg.Addr, "unix:") {
+		host = c.cfg.Addr
+	}
+	return &UnreachableError{Host: host, Err: err}
 }

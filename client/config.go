@@ -18,15 +18,20 @@ import (
 
 // Config says how to reach a cluster. Addr is all that must be set.
 type Config struct {
-	// Addr is "https://host:port", "http://host:port" or "host:port". Without
-	// a scheme it is https if CACert is set or the host is not a loopback
-	// address. Plain http is refused beyond the loopback interface.
+	// Addr is "https://host:port", "http://host:port", "host:port", or
+	// "unix:/path" for a socket on this machine. Without a scheme it is https
+	// if CACert or Peer is set or the host is not a loopback address. Plain
+	// http is refused beyond the loopback interface.
 	Addr string
 	// Token authenticates every call; the zero Token sends none.
 	Token Token
 	// CACert is a PEM file with the certificates to trust instead of the
 	// system's.
 	CACert string
+	// Peer, if not nil, decides who the server is by its fingerprint and, if
+	// the authority that signed it came along, that of its cluster ("" if not);
+	// no name and no other authority is asked then. See [Pin].
+	Peer func(node, cluster string) error
 	// Timeout bounds one attempt, from the dial to the last byte; 30 s.
 	Timeout time.Duration
 	// Total bounds one call with all its attempts; 0: the attempts bound it. One
@@ -71,12 +76,15 @@ func (cfg Config) withDefaults() (Config, *url.URL, error) {
 		faults = append(faults, err)
 		cfg.Cache = &filled
 	}
-	base, err := parseAddr(cfg.Addr, cfg.CACert != "")
+	if cfg.CACert != "" && cfg.Peer != nil {
+		faults = append(faults, errors.New("give CACert or Peer, not both"))
+	}
+	base, socket, err := parseAddr(cfg.Addr, cfg.CACert != "" || cfg.Peer != nil)
 	if err != nil {
 		faults = append(faults, err)
 	}
 	if cfg.Transport == nil {
-		transport, err := newTransport(cfg.CACert)
+		transport, err := newTransport(&cfg, socket)
 		if err != nil {
 			faults = append(faults, err)
 		}
@@ -85,15 +93,26 @@ func (cfg Config) withDefaults() (Config, *url.URL, error) {
 	return cfg, base, errors.Join(faults...)
 }
 
-// parseAddr makes the base URL of an address.
-func parseAddr(addr string, hasCA bool) (*url.URL, error) {
+// parseAddr makes the base URL of an address, and the path of a socket.
+func parseAddr(addr string, secure bool) (base *url.URL, socket string, err error) {
+	if path, is := strings.CutPrefix(addr, "unix:"); is {
+		if !strings.HasPrefix(path, "/") {
+			return nil, "", errors.New("the path of the socket has to begin with /")
+		}
+		return &url.URL{Scheme: "http", Host: "localhost"}, path, nil
+	}
+	base, err = parseURL(addr, secure)
+	return base, "", err
+}
+
+func parseURL(addr string, secure bool) (*url.URL, error) {
 	if addr == "" {
 		return nil, errors.New("no address: want https://host:port or host:port")
 	}
 	scheme, rest, found := strings.Cut(addr, "://")
 	if !found {
 		scheme, rest = "https", addr
-		if !hasCA && isLoopback(addr) {
+		if !secure && isLoopback(addr) {
 			scheme = "http"
 		}
 	}
@@ -124,21 +143,31 @@ func isLoopback(host string) bool {
 // newTransport returns a transport of its own: HTTP/1.1, which is what the
 // data listener speaks, with connections kept for many callers, and without
 // compression, which would tell lengths of values apart.
-func newTransport(caCert string) (http.RoundTripper, error) {
+func newTransport(cfg *Config, socket string) (http.RoundTripper, error) {
 	config := &tls.Config{MinVersion: tls.VersionTLS13}
-	if caCert != "" {
-		pem, err := os.ReadFile(caCert)
+	if cfg.Peer != nil {
+		config = PeerTLS(cfg.Peer)
+	}
+	if cfg.CACert != "" {
+		pem, err := os.ReadFile(cfg.CACert)
 		if err != nil {
 			return nil, fmt.Errorf("read CA certificate: %w", err)
 		}
 		config.RootCAs = x509.NewCertPool()
 		if !config.RootCAs.AppendCertsFromPEM(pem) {
-			return nil, fmt.Errorf("read CA certificate: no PEM certificate in %s", caCert)
+			return nil, fmt.Errorf("read CA certificate: no PEM certificate in %s", cfg.CACert)
 		}
 	}
+	dial := (&net.Dialer{Timeout: 5 * time.Second, KeepAlive: 30 * time.Second}).DialContext
+	proxy := http.ProxyFromEnvironment
+	if socket != "" {
+		proxy = nil
+		tcp := dial
+		dial = func(ctx context.Context, _, _ string) (net.Conn, error) { return tcp(ctx, "unix", socket) }
+	}
 	return &http.Transport{
-		Proxy:                 http.ProxyFromEnvironment,
-		DialContext:           (&net.Dialer{Timeout: 5 * time.Second, KeepAlive: 30 * time.Second}).DialContext,
+		Proxy:                 proxy,
+		DialContext:           dial,
 		TLSClientConfig:       config,
 		TLSHandshakeTimeout:   5 * time.Second,
 		MaxIdleConns:          64,

@@ -5,12 +5,18 @@ import (
 	"encoding/json"
 	"fmt"
 	"strings"
+	"time"
+
+	"cloakroom/client"
 )
 
 // nodeStatus is what the overview shows of a node's status document.
 type nodeStatus struct {
 	Version, Cluster, Recovery string
-	Ready                      bool
+	Ready, Sealed              bool
+	Stage, Fingerprint         string
+	SinglePerson               bool `json:"single_person"`
+	Unseal                     *client.UnsealStatus
 	Subjects, Erased           int
 	Schema                     int `json:"schema_epoch"`
 	Memory                     struct {
@@ -58,6 +64,9 @@ func overview(document []byte) ([][]string, error) {
 	if err := json.Unmarshal(document, &s); err != nil {
 		return nil, err
 	}
+	if s.Shards == nil {
+		return s.public(), nil
+	}
 	rows := [][]string{
 		{"ready", yesNo(s.Ready)},
 		{"version", s.Version},
@@ -73,6 +82,9 @@ func overview(document []byte) ([][]string, error) {
 		{"request buffers", fmt.Sprintf("%s of %s in use, %d requests refused", size(s.Pool.InUse), size(s.Pool.Total), s.Pool.Refused)},
 		{"register erasure", s.Memory.Erasure},
 	}
+	if s.SinglePerson {
+		rows = append(rows, singlePerson)
+	}
 	if s.ClockSkew {
 		rows = append(rows, []string{"clocks", "no majority agrees: nothing expires"})
 	}
@@ -84,6 +96,32 @@ func overview(document []byte) ([][]string, error) {
 		rows = append(rows, []string{"hardening: " + check.Name, state + ": " + check.Detail})
 	}
 	return rows, nil
+}
+
+var singlePerson = []string{"single person", "one person can read everything: no second approval, no custodian"}
+
+// public are the rows of what a node tells anybody.
+func (s *nodeStatus) public() [][]string {
+	rows := [][]string{{"node", s.Node}, {"stage", s.Stage}, {"ready", yesNo(s.Ready)}, {"version", s.Version}}
+	for _, row := range [][]string{{"cluster", s.Cluster}, {"fingerprint", s.Fingerprint}} {
+		if row[1] != "" {
+			rows = append(rows, row)
+		}
+	}
+	if s.SinglePerson {
+		rows = append(rows, singlePerson)
+	}
+	if u := s.Unseal; s.Sealed && u != nil {
+		text := fmt.Sprintf("%d of %d shares given", u.Given, u.Needed)
+		if u.Given > 0 {
+			text += fmt.Sprintf(", forgotten in %v", time.Duration(u.LapsesSec)*time.Second)
+		}
+		rows = append(rows, []string{"unseal", text})
+	}
+	if !s.Sealed {
+		rows = append(rows, []string{"more", "with the token of an operator: --token-file"})
+	}
+	return rows
 }
 
 // nodes says who is there.

@@ -59,9 +59,12 @@ func sortFaults(faults []rows.Fault) {
 }
 
 // catchingUp shows how many groups of a dev process tolerate the loss of a
-// node again, on a terminal only. The func it returns is told, and told 0 of 0
-// at the end.
-func (a *app) catchingUp() func(done, of int) {
+// node again.
+func (a *app) catchingUp() func(done, of int) { return a.countdown("groups whole") }
+
+// countdown shows how much of something is done, on a terminal only. The func
+// it returns is told, and told 0 of 0 at the end, once or more often.
+func (a *app) countdown(what string) func(done, of int) {
 	if !isTerminal(a.err) {
 		return func(int, int) {}
 	}
@@ -71,7 +74,7 @@ func (a *app) catchingUp() func(done, of int) {
 		if of > 0 && bar == nil {
 			bars = mpb.New(mpb.WithOutput(a.err), mpb.WithWidth(40))
 			bar = bars.AddBar(int64(of), mpb.BarRemoveOnComplete(),
-				mpb.PrependDecorators(decor.CountersNoUnit("%d of %d groups whole")), mpb.AppendDecorators(decor.Elapsed(decor.ET_STYLE_GO)))
+				mpb.PrependDecorators(decor.CountersNoUnit("%d of %d "+what)), mpb.AppendDecorators(decor.Elapsed(decor.ET_STYLE_GO)))
 		}
 		switch {
 		case of > 0:

@@ -62,6 +62,7 @@ func exitCode(err error) int {
 		return order.code
 	}
 	for _, notNow := range []error{
+		errNotSafe, errNowhere,
 		cloakroom.ErrSealed, cloakroom.ErrStarting, cloakroom.ErrOverloaded, cloakroom.ErrMemoryFull, cloakroom.ErrUnavailable,
 		cloakroom.ErrDirectoryStale, cloakroom.ErrAuditUnavailable, cloakroom.ErrStaleSchema, cloakroom.ErrRate,
 	} {
@@ -109,7 +110,14 @@ var hints = []struct {
 	{cloakroom.ErrNotFound, "Check the id: the subject may have been erased, or may live in another cluster (--addr)."},
 	{cloakroom.ErrErased, "An erased id takes no new values; deposit the person under a new one."},
 	{cloakroom.ErrVersion, "Somebody changed the subject meanwhile: read it again."},
-	{cloakroom.ErrSealed, "The node has no keys yet: unseal it."},
+	{errNotSafe, "Try again until it is; `cloakroom shards list` shows what is missing."},
+	{errNowhere, "Add a node and drain again, or ask for no more with --leaders-only; `nodes drain NAME --cancel` ends it."},
+	{cloakroom.ErrNoNode, "`cloakroom nodes list` shows the nodes there are."},
+	{cloakroom.ErrFingerprint, "Compare the fingerprint with the one in that node's own log; if it is another, somebody else may have used the join token: remove the node and make a new token."},
+	{cloakroom.ErrJoinToken, "Make a new one on a node of the cluster: cloakroom join-token create."},
+	{cloakroom.ErrShare, "Each custodian gives a share of their own, of this cluster: try another one."},
+	{cloakroom.ErrSealed, "The node has no keys yet: unseal it with `cloakroom unseal`, or admit it if it is a node that starts again late."},
+	{cloakroom.ErrDirectoryStale, "The node has not heard of the directory's majority for too long: see that two of three nodes run and reach each other."},
 	{cloakroom.ErrStarting, "The node is starting: try again in a few seconds."},
 	{cloakroom.ErrMemoryFull, "Give the node more record memory (--memory-limit) or erase subjects."},
 	{cloakroom.ErrOutcomeUnknown, "It may or may not have been done. Doing it again is safe for erase and for import --key."},
@@ -123,12 +131,19 @@ func hintOf(err error, code int) string {
 	}
 	var unreachable *client.UnreachableError
 	if errors.As(err, &unreachable) {
+		if strings.HasPrefix(unreachable.Host, "unix:") || strings.HasSuffix(unreachable.Host, ":8201") {
+			return "Is the node running there (cloakroom node run)? Otherwise name the address of its operator listener: --addr or CLOAKROOM_OPERATOR_ADDR."
+		}
 		return "Is the server running there? Start one with `cloakroom dev`, or name another address: --addr or CLOAKROOM_ADDR."
 	}
 	for _, h := range hints {
 		if errors.Is(err, h.err) {
 			return h.hint
 		}
+	}
+	var stranger *client.FingerprintError
+	if errors.As(err, &stranger) {
+		return fingerprintHint(stranger)
 	}
 	switch code {
 	case exitUsage:
@@ -137,6 +152,14 @@ func hintOf(err error, code int) string {
 		return "Nothing was done: try again later."
 	}
 	return ""
+}
+
+// fingerprintHint says what to do about a server that is not recognised.
+func fingerprintHint(e *client.FingerprintError) string {
+	if e.Want == "" {
+		return "Nothing was sent. Compare that fingerprint with the one that `node init` printed, or that the node's log shows; if they are the same, give it once: --fingerprint " + e.Node
+	}
+	return "Nothing was sent. Somebody may sit in between. If the cluster was made anew at this address, give its new fingerprint once with --fingerprint, as `node init` printed it."
 }
 
 // printable makes a text that came from elsewhere safe for a terminal.

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"cloakroom/client"
 )
@@ -19,6 +20,8 @@ type app struct {
 	begun bool // flags and arguments were understood; a command is running
 
 	addr, tokenFile, caCert string
+	fingerprint             string      // of the server
+	addrFlag                *pflag.Flag // --addr
 	timeout                 time.Duration
 	json                    bool
 	hasBar                  bool   // the command shows its progress itself
@@ -49,11 +52,13 @@ Exit codes: 0 done, 1 failed, 2 wrong usage, 3 not now (try again later).`,
 	}
 	flags := root.PersistentFlags()
 	flags.StringVar(&a.addr, "addr", cmp.Or(os.Getenv("CLOAKROOM_ADDR"), defaultAddr), "address of the server (CLOAKROOM_ADDR)")
+	a.addrFlag = flags.Lookup("addr")
+	flags.StringVar(&a.fingerprint, "fingerprint", os.Getenv("CLOAKROOM_FINGERPRINT"), "fingerprint of the node or of its cluster, for the first contact (CLOAKROOM_FINGERPRINT)")
 	flags.StringVar(&a.tokenFile, "token-file", os.Getenv("CLOAKROOM_TOKEN_FILE"), "file with the token, - for standard input (CLOAKROOM_TOKEN_FILE)")
 	flags.StringVar(&a.caCert, "cacert", os.Getenv("CLOAKROOM_CACERT"), "file with the CA certificate to trust, PEM (CLOAKROOM_CACERT)")
 	flags.DurationVar(&a.timeout, "timeout", 30*time.Second, "longest time for one request, all its attempts together")
 	root.AddCommand(a.dev(), a.deposit(), a.resolve(), a.get(), a.erase(), a.events(), a.importCommand(),
-		a.node(), a.status(), a.shards(), a.schema(), a.version(), a.man(root))
+		a.node(), a.nodes(), a.joinToken(), a.status(), a.shards(), a.schema(), a.version(), a.man(root))
 	return root
 }
 
@@ -76,6 +81,9 @@ func (a *app) client() (*client.Client, error) {
 			return nil, err
 		}
 		cfg.Token = token
+	}
+	if err := a.pinFrontDoor(&cfg); err != nil {
+		return nil, err
 	}
 	server, err := client.New(cfg)
 	if err != nil {

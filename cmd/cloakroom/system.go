@@ -10,6 +10,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"cloakroom/client"
 	"cloakroom/node"
 )
 
@@ -28,7 +29,7 @@ func (a *app) status() *cobra.Command {
 // showStatus fetches the status document and prints it, whole as asJSON does or
 // what rows makes of it.
 func (a *app) showStatus(ctx context.Context, asJSON func(json.RawMessage) error, rows func([]byte) ([][]string, error)) error {
-	server, err := a.client()
+	server, err := a.operatorAt(ctx, a.statusAddr(ctx))
 	if err != nil {
 		return err
 	}
@@ -45,6 +46,22 @@ func (a *app) showStatus(ctx context.Context, asJSON func(json.RawMessage) error
 		return errors.New("read status: not valid JSON")
 	}
 	return table(a.out, lines)
+}
+
+// statusAddr is the address that was named. Without one it is the operator
+// listener of a node on this machine, or if none is there, its front door,
+// where dev shows its status as well.
+func (a *app) statusAddr(ctx context.Context) string {
+	addr := a.operatorAddr()
+	if addr != defaultOperator || a.addrGiven() {
+		return addr
+	}
+	var stranger *client.FingerprintError
+	err := shake(ctx, addr, client.Pin(addr, ""))
+	if err == nil || errors.As(err, &stranger) {
+		return addr
+	}
+	return defaultAddr
 }
 
 func (a *app) shards() *cobra.Command {
