@@ -28,9 +28,6 @@ func (a *app) operatorAddr() string {
 	return cmp.Or(os.Getenv("CLOAKROOM_OPERATOR_ADDR"), os.Getenv("CLOAKROOM_ADDR"), defaultOperator)
 }
 
-// addrGiven reports whether --addr stands on the command line.
-func (a *app) addrGiven() bool { return a.addrFlag != nil && a.addrFlag.Changed }
-
 // operator returns a client for the operator listener. It recognises the
 // server by its fingerprint: given, known from before, or, at a terminal,
 // confirmed by whoever sits there.

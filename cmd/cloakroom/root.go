@@ -9,7 +9,6 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
-	"github.com/spf13/pflag"
 
 	"cloakroom/client"
 )
@@ -21,7 +20,7 @@ type app struct {
 
 	addr, tokenFile, caCert string
 	fingerprint             string      // of the server
-	addrFlag                *pflag.Flag // --addr
+	addrGiven               func() bool // --addr stands on the command line
 	timeout                 time.Duration
 	json                    bool
 	hasBar                  bool   // the command shows its progress itself
@@ -52,7 +51,7 @@ Exit codes: 0 done, 1 failed, 2 wrong usage, 3 not now (try again later).`,
 	}
 	flags := root.PersistentFlags()
 	flags.StringVar(&a.addr, "addr", cmp.Or(os.Getenv("CLOAKROOM_ADDR"), defaultAddr), "address of the server (CLOAKROOM_ADDR)")
-	a.addrFlag = flags.Lookup("addr")
+	a.addrGiven = func() bool { return flags.Changed("addr") }
 	flags.StringVar(&a.fingerprint, "fingerprint", os.Getenv("CLOAKROOM_FINGERPRINT"), "fingerprint of the node or of its cluster, for the first contact (CLOAKROOM_FINGERPRINT)")
 	flags.StringVar(&a.tokenFile, "token-file", os.Getenv("CLOAKROOM_TOKEN_FILE"), "file with the token, - for standard input (CLOAKROOM_TOKEN_FILE)")
 	flags.StringVar(&a.caCert, "cacert", os.Getenv("CLOAKROOM_CACERT"), "file with the CA certificate to trust, PEM (CLOAKROOM_CACERT)")
