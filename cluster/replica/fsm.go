@@ -23,6 +23,7 @@ type fsm struct {
 	termAt  func(index uint64) uint64 // of an entry in the log
 	members *roster
 	applied bell.Bell     // rings when an entry is applied and somebody waits
+	keeps   bool          // snapshots are written down
 	turn    turn          // held by who changes the state or takes a view of it; comes before mu
 	command atomic.Uint64 // index of the last command applied; only grows
 
@@ -92,14 +93,22 @@ func (f *fsm) StoreConfiguration(index uint64, config raft.Configuration) {
 	f.members.committed(index)
 }
 
-// Snapshot implements raft.FSM. There is nothing to write: see snapshots.
+// Snapshot implements raft.FSM. There is nothing to write without a store: see
+// snapshots.
 func (f *fsm) Snapshot() (raft.FSMSnapshot, error) {
 	f.turn.take()
 	defer f.turn.leave()
 	if f.gaveUp() {
 		return nil, errParked
 	}
-	return liveSnapshot{}, nil
+	if !f.keeps {
+		return liveSnapshot{}, nil
+	}
+	view, err := f.machine.Snapshot()
+	if err != nil {
+		return nil, fmt.Errorf("take snapshot: %w", err)
+	}
+	return liveSnapshot{view}, nil
 }
 
 // Restore implements raft.FSM. raft panics on an error here, so a failure

@@ -24,7 +24,7 @@ func (g *guard) try(what string, f func() error) (err error) {
 		if p := recover(); p != nil {
 			err = fmt.Errorf("%s: store panicked: %v", what, p)
 		}
-		if err != nil && err != raft.ErrLogNotFound && err != errNotFound && !errors.Is(err, errLogFull) {
+		if err != nil && err != raft.ErrLogNotFound && err.Error() != errNotFound.Error() && !errors.Is(err, errLogFull) {
 			g.park(err)
 		}
 	}()

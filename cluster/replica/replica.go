@@ -74,6 +74,12 @@ type Config struct {
 	UnmapLog  func(mem []byte)
 	LogBudget int // bytes of log kept in memory; default 64 MiB, at least 64 KiB
 
+	// Store keeps log, term, vote and snapshots on disk; nil: nothing outlives
+	// the process. With a store the replica goes on from what is there, and Found
+	// founds the group only if nothing is. SealSnapshot and OpenSnapshot seal
+	// what goes to disk as well.
+	Store Store
+
 	Logger *slog.Logger // default: none
 
 	Hazards Hazards // for tests: remedies left out
@@ -123,6 +129,7 @@ type Replica struct {
 	raft    *raft.Raft
 	loud    *logSink
 	torn    torn
+	founds  bool // there was nothing to go on from: it founds its group
 
 	// turn holds a token while raft owes an answer, and from shut on: raft
 	// forgets its debts when it is shut down.
@@ -161,7 +168,7 @@ func New(cfg Config) (*Replica, error) {
 		started: make(chan struct{}), halted: make(chan struct{}), down: make(chan struct{}), gone: make(chan struct{})}
 	r.members = &roster{changed: r.changed.Ring}
 	r.log = newMemLog(cfg.MapLog, cfg.UnmapLog, cfg.LogBudget)
-	r.fsm = &fsm{turn: newTurn(), machine: cfg.Machine, park: r.park, termAt: r.log.term, members: r.members}
+	r.fsm = &fsm{turn: newTurn(), machine: cfg.Machine, park: r.park, termAt: r.log.term, members: r.members, keeps: cfg.Store != nil}
 	r.snaps = newSnapshots(&r.cfg, r.fsm)
 	r.streams = newStreams(cfg.Identity.Addr, cfg.Stream)
 	err := r.start()
@@ -173,7 +180,7 @@ func New(cfg Config) (*Replica, error) {
 	r.running.Go(r.keep)   // these end when the replica is halted,
 	r.running.Go(r.follow) // by Close or by park
 	r.running.Go(r.watch)
-	if cfg.Found {
+	if r.founds || r.alone() {
 		r.running.Go(r.elect) // ends with raft's answer
 	}
 	return r, nil
@@ -187,27 +194,30 @@ func (r *Replica) start() (err error) {
 			err = fmt.Errorf("raft panicked: %v", p)
 		}
 	}()
-	var logs raft.LogStore = r.log
+	logs, stable, err := r.stores()
+	if err != nil {
+		return err
+	}
 	if r.cfg.wrapLog != nil {
 		logs = r.cfg.wrapLog(logs)
 	}
 	guard := &guard{park: r.park}
 	guardedLogs := &guardedLog{guard: guard, store: logs, members: r.members, torn: &r.torn, before: r.cfg.Hazards.beforeStore(r.cfg.Group)}
-	stable := &guardedStable{guard: guard, store: newMemStable()}
+	guardedStable := &guardedStable{guard: guard, store: stable}
 	logger, loud := raftLogger(r.cfg.Logger, r.cfg.Group)
 	r.loud = loud
 	r.trans = newTransport(r.streams, logger, r.cfg.Hazards)
 	conf := settings(r.cfg.Identity.ID, logger)
-	if r.cfg.Found {
+	if r.founds {
 		founder := configuration([]Member{{Identity: r.cfg.Identity, Voter: true}})
-		if err := raft.BootstrapCluster(conf, guardedLogs, stable, r.snaps, r.trans, founder); err != nil {
+		if err := found(guardedLogs, guardedStable, founder); err != nil {
 			return err
 		}
 	}
-	if err := r.revive(conf, guardedLogs, stable); err != nil {
+	if err := r.revive(conf, guardedLogs, guardedStable); err != nil {
 		return err
 	}
-	if r.raft, err = raft.NewRaft(conf, r.fsm, guardedLogs, stable, r.snaps, r.trans); err != nil {
+	if r.raft, err = raft.NewRaft(conf, r.fsm, guardedLogs, guardedStable, r.snaps, r.trans); err != nil {
 		return err
 	}
 	observer := raft.NewObserver(nil, false, func(*raft.Observation) bool {
@@ -218,6 +228,28 @@ func (r *Replica) start() (err error) {
 	r.torn.raft.Store(r.raft)
 	guard.live.Store(true)
 	return nil
+}
+
+// stores returns where raft keeps its log, its term and its vote, with what is
+// on disk in memory, and notes whether there is anything.
+func (r *Replica) stores() (raft.LogStore, raft.StableStore, error) {
+	if r.cfg.Store == nil {
+		r.founds = r.cfg.Found
+		return r.log, newMemStable(), nil
+	}
+	if reason := r.cfg.Store.Retired(); reason != nil {
+		return nil, nil, reason
+	}
+	logs := &durableLog{memLog: r.log, store: r.cfg.Store}
+	if err := logs.load(r.members); err != nil {
+		return nil, nil, fmt.Errorf("load log: %w", err)
+	}
+	if err := r.snaps.load(); err != nil {
+		return nil, nil, fmt.Errorf("load snapshot: %w", err)
+	}
+	last, _ := r.log.LastIndex()
+	r.founds = r.cfg.Found && last == 0 && r.snaps.latest == nil
+	return logs, r.cfg.Store, nil
 }
 
 // abandon gives back what start took.
@@ -232,6 +264,12 @@ func (r *Replica) abandon() {
 	r.streams.serving.Wait()
 	r.snaps.close()
 	r.log.close()
+}
+
+// alone reports whether the replica is its group's one voter.
+func (r *Replica) alone() bool {
+	_, members := r.members.latest()
+	return len(members) == 1 && members[0] == Member{Identity: r.cfg.Identity, Voter: true}
 }
 
 // elect has a founder lead at once.

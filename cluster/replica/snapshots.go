@@ -14,9 +14,15 @@ import (
 // writes nothing, and opening one streams the state as it is at that moment,
 // with the index of that moment. Only a snapshot received from elsewhere holds
 // bytes, until the machine has read them.
+//
+// With a [Store], taking one writes it there, and so is a received one. What is
+// there is read when the replica starts; what others are sent is the present
+// state all the same.
 type snapshots struct {
-	cfg *Config
-	fsm *fsm
+	cfg  *Config
+	fsm  *fsm
+	disk raft.SnapshotStore // nil: none
+	turn turn               // held while one is made the newest; comes before mu
 
 	mu      sync.Mutex
 	serial  uint64
@@ -28,22 +34,55 @@ type snapshots struct {
 type stored struct {
 	meta     raft.SnapshotMeta
 	received *spool // nil once read, and for marks
+	unread   bool   // on disk, and the machine has to read it
 	plain    bool   // received, but not sealed
 }
 
-func newSnapshots(cfg *Config, fsm *fsm) *snapshots { return &snapshots{cfg: cfg, fsm: fsm} }
+func newSnapshots(cfg *Config, fsm *fsm) *snapshots {
+	s := &snapshots{cfg: cfg, fsm: fsm, turn: newTurn()}
+	if cfg.Store != nil {
+		s.disk = cfg.Store.Snapshots()
+	}
+	return s
+}
+
+// load notes the snapshot that is on disk when the replica starts.
+func (s *snapshots) load() error {
+	metas, err := s.disk.List()
+	if err != nil || len(metas) == 0 {
+		return err
+	}
+	s.latest = &stored{meta: *metas[0], unread: true}
+	return nil
+}
 
 // Create implements raft.SnapshotStore.
 func (s *snapshots) Create(version raft.SnapshotVersion, index, term uint64,
-	config raft.Configuration, configIndex uint64, _ raft.Transport) (raft.SnapshotSink, error) {
+	config raft.Configuration, configIndex uint64, trans raft.Transport) (raft.SnapshotSink, error) {
+	k := &sink{store: s, meta: raft.SnapshotMeta{
+		Version: version, Index: index, Term: term, Configuration: config, ConfigurationIndex: configIndex}}
+	if s.disk != nil {
+		file, err := s.disk.Create(version, index, term, config, configIndex, trans)
+		if err != nil {
+			return nil, s.failed(err)
+		}
+		k.file, k.meta.ID = file, file.ID()
+		return k, nil
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.serial++
-	return &sink{store: s, spool: spool{mapMem: s.cfg.MapLog, unmapMem: s.cfg.UnmapLog},
-		meta: raft.SnapshotMeta{
-			Version: version, ID: fmt.Sprintf("%d-%d-%d", term, index, s.serial),
-			Index: index, Term: term, Configuration: config, ConfigurationIndex: configIndex,
-		}}, nil
+	k.meta.ID = fmt.Sprintf("%d-%d-%d", term, index, s.serial)
+	k.spool = spool{mapMem: s.cfg.MapLog, unmapMem: s.cfg.UnmapLog}
+	return k, nil
+}
+
+// failed parks the replica if the store has retired its identity.
+func (s *snapshots) failed(err error) error {
+	if s.cfg.Store != nil && s.cfg.Store.Retired() != nil {
+		s.fsm.park(err)
+	}
+	return err
 }
 
 // List implements raft.SnapshotStore: the newest finished one.
@@ -66,11 +105,19 @@ func (s *snapshots) Open(id string) (*raft.SnapshotMeta, io.ReadCloser, error) {
 		s.mu.Unlock()
 		return nil, nil, fmt.Errorf("open snapshot %s: not the newest", id)
 	}
-	meta, received, plain := s.latest.meta, s.latest.received, s.latest.plain
-	s.latest.received = nil
+	latest := *s.latest
+	s.latest.received, s.latest.unread = nil, false
 	s.mu.Unlock()
-	if received != nil {
-		return &meta, s.openReceived(received, plain, meta), nil
+	meta := latest.meta
+	if latest.received != nil {
+		return &meta, s.openReceived(&spoolReader{spool: latest.received}, latest.plain, meta), nil
+	}
+	if latest.unread {
+		_, file, err := s.disk.Open(id)
+		if err != nil {
+			return nil, nil, err
+		}
+		return &meta, s.openReceived(file, false, meta), nil
 	}
 	stream, err := s.openLive(&meta)
 	if err != nil {
@@ -80,8 +127,8 @@ func (s *snapshots) Open(id string) (*raft.SnapshotMeta, io.ReadCloser, error) {
 }
 
 // openReceived reads a received snapshot, opened if it came sealed.
-func (s *snapshots) openReceived(from *spool, plain bool, meta raft.SnapshotMeta) *receivedReader {
-	r := &receivedReader{spool: from, fsm: s.fsm, meta: meta, back: s.cfg.Hazards.TakenBack}
+func (s *snapshots) openReceived(from io.ReadCloser, plain bool, meta raft.SnapshotMeta) *receivedReader {
+	r := &receivedReader{from: from, fsm: s.fsm, meta: meta, back: s.cfg.Hazards.TakenBack}
 	if !plain && s.cfg.OpenSnapshot != nil {
 		r.open = func(sealed io.Reader) (io.Reader, error) {
 			return s.cfg.OpenSnapshot(sealed, s.info(&meta, nil))
@@ -131,21 +178,32 @@ func (s *snapshots) marked() {
 }
 
 // liveSnapshot is what the machine hands raft when it takes a snapshot.
-type liveSnapshot struct{}
+type liveSnapshot struct{ view View } // nil without a store
 
-// Persist implements raft.FSMSnapshot: it leaves a mark and no bytes. raft
-// closes the sink itself.
-func (liveSnapshot) Persist(to raft.SnapshotSink) error {
+// Persist implements raft.FSMSnapshot: it leaves a mark, and writes the view to
+// disk if there is one. raft closes the sink itself.
+func (l liveSnapshot) Persist(to raft.SnapshotSink) error {
 	mark, ok := to.(*sink)
 	if !ok {
 		return errors.New("persist snapshot: not one of ours")
 	}
 	mark.live = true
-	return nil
+	if l.view == nil {
+		return nil
+	}
+	sealed := &sealedView{view: l.view, seal: mark.store.cfg.SealSnapshot, info: mark.store.info(&mark.meta, l.view)}
+	if _, err := sealed.size(mark.store.cfg.SnapshotSize); err != nil { // which notes the length of the payload
+		return err
+	}
+	return sealed.writeTo(mark)
 }
 
 // Release implements raft.FSMSnapshot.
-func (liveSnapshot) Release() {}
+func (l liveSnapshot) Release() {
+	if l.view != nil {
+		l.view.Release()
+	}
+}
 
 // sink is a snapshot being written; it shows in List after Close only.
 type sink struct {
@@ -154,15 +212,34 @@ type sink struct {
 	live  bool // a mark: the state is in the machine
 	plain bool // not sealed
 	spool spool
+	file  raft.SnapshotSink // on disk; nil without a store
 }
 
 func (k *sink) ID() string { return k.meta.ID }
 
-func (k *sink) Write(p []byte) (int, error) { return k.spool.write(p) }
+// errPlainOnDisk refuses to write down what is not sealed.
+var errPlainOnDisk = errors.New("a state that is not sealed can't be restored into a group with a store")
+
+func (k *sink) Write(p []byte) (int, error) {
+	switch {
+	case k.file == nil:
+		return k.spool.write(p)
+	case k.plain:
+		return 0, errPlainOnDisk
+	}
+	n, err := k.file.Write(p)
+	if err != nil {
+		return n, k.store.failed(err)
+	}
+	return n, nil
+}
 
 // Cancel implements raft.SnapshotSink.
 func (k *sink) Cancel() error {
 	k.spool.free()
+	if k.file != nil {
+		return k.file.Cancel()
+	}
 	return nil
 }
 
@@ -175,41 +252,75 @@ func (k *sink) Cancel() error {
 // refused, and an installed one waits while raft notes a mark.
 func (k *sink) Close() error {
 	if k.live {
-		return k.store.mark(k.meta)
+		return k.store.mark(k)
 	}
-	k.meta.Size = k.spool.size
-	k.store.receive(&stored{meta: k.meta, received: &k.spool, plain: k.plain})
+	return k.store.receive(k)
+}
+
+// finish makes the sink's file durable, if it has one.
+func (k *sink) finish() error {
+	if k.file == nil {
+		return nil
+	}
+	if err := k.file.Close(); err != nil {
+		return k.store.failed(err)
+	}
 	return nil
 }
 
-// mark notes a snapshot without bytes.
-func (s *snapshots) mark(meta raft.SnapshotMeta) error {
+// mark notes a snapshot of the machine's own state.
+func (s *snapshots) mark(k *sink) error {
+	s.turn.take()
+	defer s.turn.leave()
 	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.latest != nil && s.latest.meta.Index > meta.Index {
-		return fmt.Errorf("snapshot at %d: a later one was installed", meta.Index)
+	if s.latest != nil && s.latest.meta.Index > k.meta.Index {
+		s.mu.Unlock()
+		return errors.Join(fmt.Errorf("snapshot at %d: a later one was installed", k.meta.Index), k.Cancel())
 	}
-	s.latest = &stored{meta: meta}
 	if s.marking == nil {
 		s.marking = make(chan struct{})
 	}
+	s.mu.Unlock()
+	if err := k.finish(); err != nil {
+		return err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.latest = &stored{meta: k.meta}
 	return nil
 }
 
 // receive notes a snapshot that came from elsewhere.
-func (s *snapshots) receive(next *stored) {
-	s.mu.Lock()
-	for s.marking != nil {
-		marking := s.marking
-		s.mu.Unlock()
+func (s *snapshots) receive(k *sink) error {
+	s.turn.take()
+	defer s.turn.leave()
+	for marking := s.underWay(); marking != nil; marking = s.underWay() {
+		s.turn.leave()
 		<-marking
-		s.mu.Lock()
+		s.turn.take()
 	}
+	if err := k.finish(); err != nil {
+		return err
+	}
+	next := &stored{meta: k.meta, plain: k.plain, unread: k.file != nil}
+	if k.file == nil {
+		next.meta.Size, next.received = k.spool.size, &k.spool
+	}
+	s.mu.Lock()
 	defer s.mu.Unlock()
 	if old := s.latest; old != nil && old.received != nil {
 		old.received.free()
 	}
 	s.latest = next
+	return nil
+}
+
+// underWay returns what is closed when raft has noted the mark it took, nil if
+// it took none.
+func (s *snapshots) underWay() chan struct{} {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.marking
 }
 
 // close frees a received snapshot nobody read.

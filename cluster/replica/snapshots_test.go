@@ -127,7 +127,7 @@ func TestSpoolGivesBackWhatItHeld(t *testing.T) {
 		}
 		at += n
 	}
-	r := &receivedReader{spool: s, fsm: &fsm{turn: newTurn(), members: &roster{changed: func() {}}}}
+	r := &receivedReader{from: &spoolReader{spool: s}, fsm: &fsm{turn: newTurn(), members: &roster{changed: func() {}}}}
 	got, err := io.ReadAll(r)
 	r.Close()
 	if err != nil || !bytes.Equal(got, want) {
@@ -149,7 +149,7 @@ func TestASnapshotOlderThanTheStateIsNotTaken(t *testing.T) {
 		}
 		f := &fsm{turn: newTurn(), members: &roster{changed: func() {}}}
 		f.command.Store(10)
-		r := &receivedReader{spool: s, fsm: f, meta: raft.SnapshotMeta{Index: 9}, back: allowed}
+		r := &receivedReader{from: &spoolReader{spool: s}, fsm: f, meta: raft.SnapshotMeta{Index: 9}, back: allowed}
 		if _, err := io.ReadAll(r); (err == nil) != allowed {
 			t.Errorf("allowed %v: got %v", allowed, err)
 		}

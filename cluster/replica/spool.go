@@ -44,10 +44,10 @@ func (s *spool) free() {
 	s.pieces, s.tail = nil, 0
 }
 
-// receivedReader reads a spool once, opened if it was sealed. Closing it notes
-// in the fsm where the state now stands.
+// receivedReader reads a received snapshot once, opened if it was sealed.
+// Closing it notes in the fsm where the state now stands.
 type receivedReader struct {
-	spool  *spool
+	from   io.ReadCloser
 	open   func(sealed io.Reader) (io.Reader, error) // nil: plain
 	opened io.Reader
 	fsm    *fsm
@@ -61,7 +61,7 @@ func (r *receivedReader) Read(p []byte) (int, error) {
 			// Who reads here was promised never to be taken back.
 			return 0, fmt.Errorf("snapshot at %d is older than the state, at %d", r.meta.Index, applied)
 		}
-		r.opened = &spoolReader{spool: r.spool}
+		r.opened = r.from
 		if r.open != nil {
 			opened, err := r.open(r.opened)
 			if err != nil {
@@ -74,9 +74,9 @@ func (r *receivedReader) Read(p []byte) (int, error) {
 }
 
 func (r *receivedReader) Close() error {
-	r.spool.free()
+	err := r.from.Close()
 	r.fsm.restored(&r.meta)
-	return nil
+	return err
 }
 
 // spoolReader reads a spool and frees what it has read.
@@ -102,4 +102,9 @@ func (r *spoolReader) Read(p []byte) (int, error) {
 		r.spool.unmapMem(r.spool.pieces[0])
 		r.spool.pieces, r.at = r.spool.pieces[1:], 0
 	}
+}
+
+func (r *spoolReader) Close() error {
+	r.spool.free()
+	return nil
 }

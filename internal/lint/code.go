@@ -34,7 +34,7 @@ func (t *Tree) eachUse(f *File, visit func(sel *ast.SelectorExpr, imported strin
 // starters are the rooms that may start goroutines. Each such line says who
 // stops it.
 var starters = []string{
-	"securemem", "cluster/replica", "cluster/confirm", "cluster/peer", "cluster/gossip", "cluster", "node/audit", "node/api", "node/operator", "node",
+	"securemem", "cluster/replica", "cluster/wal", "cluster/confirm", "cluster/peer", "cluster/gossip", "cluster", "node/audit", "node/api", "node/operator", "node",
 	"client", "bench", "bench/load", "bench/server", "bench/bareraft", "bench/replicas", "cmd/cloakroom", "internal/dumptest",
 }
 

@@ -25,6 +25,7 @@ var plan = map[string][]string{
 	"snapshot":          {"", "securemem"},
 	"cluster/bell":      {},
 	"cluster/disk":      {},
+	"cluster/wal":       {"cluster/disk"},
 	"cluster/command":   {""},
 	"cluster/state":     {"", "cluster/command", "securemem"},
 	"cluster/directory": {"", "cluster/command"},
@@ -135,8 +136,8 @@ var owners = map[string][]string{
 	"github.com/go-json-experiment/json":       {"node", "node/api", "node/operator", "node/record", "client", "cmd/cloakroom/rows"},
 	"github.com/goccy/go-yaml":                 {"cmd/cloakroom/nodefile"},
 	"github.com/hashicorp/go-hclog":            {"cluster/replica", "bench/bareraft"},
-	"github.com/hashicorp/memberlist":          {"cluster/gossip"},                    // hints, and nobody else is to take them for more
-	"github.com/hashicorp/raft":                {"cluster/replica", "bench/bareraft"}, // nobody else knows how replicas agree; the second is what they are measured against
+	"github.com/hashicorp/memberlist":          {"cluster/gossip"},                                   // hints, and nobody else is to take them for more
+	"github.com/hashicorp/raft":                {"cluster/replica", "cluster/wal", "bench/bareraft"}, // nobody else knows how replicas agree, and what they keep; the third is what they are measured against
 	"github.com/nyaruka/phonenumbers":          {"client", "cmd/cloakroom"},
 	"github.com/prometheus/client_golang":      {"node", "cmd/cloakroom"},
 	"github.com/rogpeppe/go-internal":          {"test"},
