@@ -39,6 +39,8 @@ type hazards struct {
 
 	viewNoRound     bool // one is granted without a round after the entry
 	viewYoungLeader bool // a new leader does not wait for its predecessor's grants
+	viewByNode      bool // leases are entered by node, whichever life of it asks
+	viewUnsettled   bool // there is no barrier
 
 	// Of the barrier of an erasure.
 

@@ -54,7 +54,10 @@ func (c *Cluster) Read(ctx context.Context, shard cloakroom.ShardID, level cloak
 // which may lack what was acknowledged within the length of a lease; what was
 // settled ([Cluster.Settle]) it has. What has no lease here is read from the
 // leader.
-func (c *Cluster) ReadParts(ctx context.Context, level cloakroom.Level, parts []Part, dst *command.Records) {
+//
+// It returns when it looked at [Config.Uptime] last, for [Cluster.Stale]; 0 if it
+// did not.
+func (c *Cluster) ReadParts(ctx context.Context, level cloakroom.Level, parts []Part, dst *command.Records) (looked time.Duration) {
 	r := c.reads.get()
 	r.begin(c, c.ready.Load(), level, parts, dst)
 	if c.net == nil {
@@ -62,7 +65,9 @@ func (c *Cluster) ReadParts(ctx context.Context, level cloakroom.Level, parts []
 	} else {
 		r.everywhere(ctx)
 	}
+	looked = r.looked
 	c.reads.put(r)
+	return looked
 }
 
 // partSet is a set of positions in the parts of a read. There is one part for
@@ -87,7 +92,8 @@ type reading struct {
 
 	limit int // bytes of dst.Buf: who asks for more reads on by itself; 0: none
 
-	open   partSet // without an answer yet
+	open   partSet       // without an answer yet
+	looked time.Duration // at the clock, the last time; 0: not yet
 	shards [cloakroom.MaxShards]*shard
 	done   [cloakroom.MaxShards]int // tokens of a part that are answered
 
@@ -125,7 +131,7 @@ func (p *readings) put(r *reading) {
 // begin takes a call in. A part that names no shard of the table is answered
 // at once.
 func (r *reading) begin(c *Cluster, table *[]*shard, level cloakroom.Level, parts []Part, dst *command.Records) {
-	r.c, r.level, r.parts, r.dst, r.open, r.redirects, r.limit = c, level, parts, dst, 0, 0, 0
+	r.c, r.level, r.parts, r.dst, r.open, r.redirects, r.limit, r.looked = c, level, parts, dst, 0, 0, 0, 0
 	for i := range parts {
 		p := &parts[i]
 		switch {
@@ -197,6 +203,7 @@ func (r *reading) leased(set partSet) {
 	if !c.cfg.hazards.leaseNoRecheck {
 		now = c.uptime() // once for all parts
 	}
+	r.looked = now
 	for i := range set.each {
 		// A replica parked meanwhile may have stopped half way through an entry.
 		if now >= r.untils[i] || !r.members[i].replica.InService() {

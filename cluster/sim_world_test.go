@@ -86,6 +86,7 @@ type simLife struct {
 	epoch   atomic.Uint64           // of the view looked at last
 
 	stores [cloakroom.MaxShards]simUntil // logs of shards that take their time
+	desk   simUntil                      // that of the directory
 
 	mu       sync.Mutex
 	machines map[cloakroom.ShardID]*simMachine // the newest of each shard
@@ -215,6 +216,9 @@ func (l *simLife) config(found bool) Config {
 
 // store comes before entries go into the log of a group.
 func (l *simLife) store(group string) {
+	if group == directory.DirectoryGroup.String() {
+		l.desk.wait()
+	}
 	for shard := range l.world.shards {
 		if group == directory.ShardGroup(cloakroom.ShardID(shard)).String() {
 			l.stores[shard].wait()

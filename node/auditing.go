@@ -62,6 +62,7 @@ var outcomes = []struct {
 	{cloakroom.ErrMemoryFull, "memory-full"},
 	{cloakroom.ErrOverloaded, "overloaded"},
 	{cloakroom.ErrUnavailable, "unavailable"},
+	{cloakroom.ErrDirectoryStale, "directory-stale"},
 	{cloakroom.ErrOutcomeUnknown, "unknown"},
 }
 

@@ -46,8 +46,8 @@ func newCredentials() (*credentials, error) {
 	return &credentials{cache: cache, seed: maphash.MakeSeed()}, nil
 }
 
-// Authenticate finds the live principal whose token this is. Unknown and
-// revoked tokens are the same error.
+// Authenticate finds the live principal whose token this is. Unknown, suspended
+// and revoked tokens are the same error.
 func (n *Node) Authenticate(token []byte) (api.Caller, error) {
 	if stage := n.Stage(); stage != Ready {
 		return nil, stage.Err()
@@ -55,8 +55,12 @@ func (n *Node) Authenticate(token []byte) (api.Caller, error) {
 	if len(token) == 0 || len(token) > maxTokenBytes {
 		return nil, cloakroom.ErrUnauthenticated
 	}
-	c, known := n.rulesNow().callers[n.credential(token)]
-	if !known || c.grant.Expires != 0 && n.now().Unix() >= c.grant.Expires {
+	r := n.rulesNow()
+	c, known := r.callers[n.credential(token)]
+	switch {
+	case !known && n.current(r, 0) != nil:
+		return nil, cloakroom.ErrDirectoryStale // it may be a new one
+	case !known, c.grant.Expires != 0 && n.now().Unix() >= c.grant.Expires:
 		return nil, cloakroom.ErrUnauthenticated
 	}
 	return c, nil

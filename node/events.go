@@ -147,6 +147,9 @@ func (s *eventStream) recheck() error {
 		}
 	}
 	_, err := policy.Decide(&s.caller.grant, &policy.Request{Action: policy.Events}, s.node.now().Unix())
+	if err == nil {
+		err = s.node.current(s.caller.rules, 0)
+	}
 	return err
 }
 

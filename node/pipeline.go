@@ -14,9 +14,9 @@ import (
 // This file is the one way through the house. Every read and every write takes
 // the gates below, in this order; the files beside it say how each gate works.
 //
-//	reads:    authorize → route → audit → open → reply
-//	writes:   authorize → seal → audit → propose → audit
-//	erasures: authorize → audit → propose → ledger and barrier → audit
+//	reads:    authorize → route → current → audit → open → reply
+//	writes:   current → authorize → seal → audit → propose → audit
+//	erasures: authorize → current → audit → propose → ledger and barrier → audit
 //
 // Rights are decided on the request alone, before anything is looked up. An
 // audit entry is written before a value is opened or a command proposed, so
@@ -103,6 +103,9 @@ func (n *Node) Erase(ctx context.Context, req *api.Request, id cloakroom.Pseudon
 	purpose, name := c.rules.purpose(req.Purpose)
 	entry.Purpose, entry.Asked = name, 1
 	if _, err := policy.Decide(&c.grant, &policy.Request{Action: policy.Erase, Purpose: purpose}, n.now().Unix()); err != nil {
+		return nil, n.refused(ctx, entry, err)
+	}
+	if err := n.current(c.rules, 0); err != nil {
 		return nil, n.refused(ctx, entry, err)
 	}
 	if _, err := n.openIndex(nil, req.Index); err != nil {

@@ -237,7 +237,10 @@ func (n *Node) fetch(ctx context.Context, r *read, req *api.Request) error {
 				Index: wait.Index, Generation: wait.Generation, Tokens: r.tokens[from:to], Spans: spans[from:to]})
 		}
 	}
-	n.cluster.ReadParts(ctx, req.Level, r.parts, &r.records)
+	looked := n.cluster.ReadParts(ctx, req.Level, r.parts, &r.records)
+	if err := n.current(r.caller.rules, looked); err != nil {
+		return err
+	}
 	failed := 0
 	for i := range r.parts {
 		if p := &r.parts[i]; p.Err != nil {

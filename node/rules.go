@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"cloakroom"
+	"cloakroom/cluster"
 	"cloakroom/cluster/command"
 	"cloakroom/cluster/directory"
 	"cloakroom/node/api"
@@ -21,6 +22,7 @@ import (
 // of a change.
 type rules struct {
 	view     *directory.View
+	shown    *cluster.Shown // the same view, with its lease
 	callers  map[directory.Digest]*caller
 	purposes map[string]purpose
 	fields   [policy.MaxField + 1]*field // by number, retired ones included
@@ -126,13 +128,27 @@ const maxPurposes = unusedPurpose - 1
 
 // rulesNow returns the rules of the newest view.
 func (n *Node) rulesNow() *rules {
-	view := n.cluster.Directory()
+	shown := n.cluster.Shown()
 	r := n.rules.Load()
-	if r == nil || r.view != view {
-		r = compile(view)
+	if r == nil || r.shown != shown {
+		r = compile(shown.View)
+		r.shown = shown
 		n.rules.Store(r)
 	}
 	return r
+}
+
+// current returns [cloakroom.ErrDirectoryStale] once something may not be decided
+// by r any more, because a newer view of the directory may be in force on other
+// nodes, and whoever took a right away was told so. It is the gate of all that
+// touches subjects, the schema or events, behind the decision itself: what counts
+// is that the clock was looked at after the request had come. looked is such a
+// look that was needed anyway; 0: there was none.
+func (n *Node) current(r *rules, looked time.Duration) error {
+	if n.cluster.Stale(r.shown, looked) {
+		return cloakroom.ErrDirectoryStale
+	}
+	return nil
 }
 
 // schemaWait is how long a write waits for a schema that a shard has heard of

@@ -154,6 +154,9 @@ func (n *Node) tellShard(ctx context.Context, shard cloakroom.ShardID, epoch uin
 func (n *Node) operate(ctx context.Context, req *api.Request, c *caller, action policy.Action) (audit.Entry, error) {
 	entry := entryOf(req, c, action)
 	_, err := policy.Decide(&c.grant, &policy.Request{Action: action}, n.now().Unix())
+	if err == nil && action != policy.Status && action != policy.Metrics { // most needed when the directory is lost
+		err = n.current(c.rules, 0)
+	}
 	if err != nil {
 		return entry, n.refused(ctx, entry, err)
 	}

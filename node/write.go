@@ -209,6 +209,9 @@ func countDone(results []api.Deposited) int {
 // authorizeWrite decides on every item, and checks every value, before
 // anything is sealed. All faults are reported at once.
 func (n *Node) authorizeWrite(w *write) error {
+	if err := n.current(w.rules, 0); err != nil {
+		return err
+	}
 	w.drafts = grow(w.drafts, len(w.items))
 	var faults cloakroom.Faults
 	var err error
