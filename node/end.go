@@ -77,6 +77,8 @@ func (n *Node) wipe() error {
 	if n.records != nil {
 		n.records.Close()
 	}
+	n.unsealing.close()
+	n.leaveKeys()
 	if n.keys != nil {
 		n.keys.Close()
 	}

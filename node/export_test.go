@@ -2,6 +2,7 @@ package node
 
 import (
 	"context"
+	"errors"
 	"io"
 
 	"cloakroom"
@@ -105,4 +106,21 @@ func (n *Node) ShardOf(id string) cloakroom.ShardID {
 		panic(err)
 	}
 	return n.rulesNow().view.ShardOf(n.records.Slot(p))
+}
+
+// ViewNow returns the newest view of the directory.
+func (n *Node) ViewNow() *directory.View { return n.cluster.Directory() }
+
+// ShowSealed puts an opened node into the stage Sealed, as Run does on its way.
+func (n *Node) ShowSealed() { n.setStage(Sealed) }
+
+// Brought takes the keys that custodians brought and returns their version.
+func (n *Node) Brought() (uint64, error) {
+	select {
+	case keys := <-n.brought:
+		defer keys.Close()
+		return keys.Version(), nil
+	default:
+		return 0, errors.New("none were brought")
+	}
 }

@@ -13,7 +13,7 @@ import (
 // takeKeys makes the keys of a new cluster, or takes those of the cluster that
 // this node joins over from a node beside it.
 func (n *Node) takeKeys(ctx context.Context, id directory.ID) (*keyring.Keyring, error) {
-	cfg := keyring.Config{Memory: n.memory, Cluster: id, Rand: n.random, Now: n.now, NextSealingNumber: n.nextSealing}
+	cfg := n.keyringConfig()
 	if len(n.cfg.Beside) == 0 {
 		return keyring.New(cfg)
 	}

@@ -12,7 +12,8 @@ import (
 // keySource is where a node that came up without its keys gets them from.
 type keySource struct {
 	// brought holds the keyring that custodians unsealed here.
-	brought chan *keyring.Keyring
+	brought   chan *keyring.Keyring
+	unsealing unsealing
 }
 
 func newKeySource() keySource { return keySource{brought: make(chan *keyring.Keyring, 1)} }
@@ -25,6 +26,15 @@ func (s *keySource) bring(keys *keyring.Keyring) bool {
 		return true
 	default:
 		return false
+	}
+}
+
+// leaveKeys wipes keys that were brought and not taken any more.
+func (s *keySource) leaveKeys() {
+	select {
+	case keys := <-s.brought:
+		keys.Close()
+	default:
 	}
 }
 

@@ -41,6 +41,7 @@ type Node struct {
 	// From the strongroom to the front door, the order in which they start;
 	// Close goes the other way.
 	folder  *folder.Folder // nil: nothing is on disk
+	founds  *foundation    // of the cluster that this start founds; nil: none
 	memory  *securemem.Memory
 	keys    *keyring.Keyring
 	records *record.Room
@@ -144,9 +145,12 @@ func (n *Node) openCluster(context.Context) (err error) {
 		UnmapLog:  n.memory.UnmapPlain,
 		LogBudget: n.cfg.LogBudget, RecordMemory: arena.Free,
 	}
-	cfg.Settings = directory.Settings{Replication: 1, RecoveryMode: "none", LeaseMillis: 3000, SinglePerson: true}
+	cfg.Settings = directory.Settings{Replication: 1, RecoveryMode: "none", LeaseMillis: leaseMillis, SinglePerson: true}
 	if n.cfg.Network != nil {
 		cfg.Settings.Replication = replication
+		if n.founds != nil {
+			cfg.Settings, cfg.Shards = n.founds.Settings, n.founds.Shards
+		}
 		if cfg.Network, err = n.network(n.id); err != nil {
 			return err
 		}

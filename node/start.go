@@ -180,18 +180,25 @@ func (n *Node) resume(context.Context) error {
 	if err := n.checkSettings(n.cluster.Directory()); err != nil {
 		return err
 	}
+	if err := n.keepKeyring(n.cluster.Directory()); err != nil {
+		return err
+	}
 	return n.warm()
 }
 
 // checkSettings holds the node's file to the settings of the cluster.
 func (n *Node) checkSettings(view *directory.View) error {
+	return n.compareSettings(len(view.Shards), view.Settings.Replication)
+}
+
+func (n *Node) compareSettings(shards, replication int) error {
 	var faults []error
 	for _, s := range []struct {
 		name      string
 		here, all int
 	}{
-		{"cluster.shards", n.cfg.Shards, len(view.Shards)},
-		{"cluster.replication", n.cfg.Replication, view.Settings.Replication},
+		{"cluster.shards", n.cfg.Shards, shards},
+		{"cluster.replication", n.cfg.Replication, replication},
 	} {
 		if s.here != 0 && s.here != s.all {
 			faults = append(faults, fmt.Errorf("%s is %d in the node's file and %d in the cluster, for good: take it out of the file, or say %d",

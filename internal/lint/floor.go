@@ -45,7 +45,7 @@ var plan = map[string][]string{
 	"node/api":          {"", "securemem"},
 	"node/folder":       {"", "cluster/disk"},
 	"node/operator":     {""},
-	"node":              {"", "cluster", "cluster/disk", "cluster/cert", "cluster/command", "cluster/directory", "node/*", "securemem", "securemem/keyring", "securemem/recovery", "snapshot"},
+	"node":              {"", "cluster", "cluster/disk", "cluster/cert", "cluster/command", "cluster/directory", "node/*", "securemem", "securemem/hybrid", "securemem/keyring", "securemem/recovery", "snapshot"},
 	"client":            {""},
 	"bench":             {"", "client", "internal/*", "bench/*"},
 	"bench/load":        {},

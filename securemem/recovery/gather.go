@@ -7,6 +7,7 @@ import (
 	"sync"
 	"time"
 
+	"cloakroom"
 	"cloakroom/securemem"
 	"cloakroom/securemem/hybrid"
 )
@@ -14,10 +15,6 @@ import (
 // Patience is how long the shares of an attempt are kept, from the first one
 // on: people who do not get together in that time begin anew.
 const Patience = 15 * time.Minute
-
-// ErrShare is what a share gets that does not help. The text says why, and
-// what to do.
-var ErrShare = errors.New("share refused")
 
 // Progress is how far a [Gathering] has come.
 type Progress struct {
@@ -79,7 +76,7 @@ func (g *Gathering) progress() Progress {
 
 // Offer takes the text of a share, in guarded memory. With the last one needed
 // it returns the seed of the recovery identity, which belongs to the caller,
-// and forgets all shares. It returns [ErrShare] for a share that is malformed,
+// and forgets all shares. It returns [cloakroom.ErrShare], with the reason, for a share that is malformed,
 // of another cluster, none of those given out, or there already; nothing has
 // changed then.
 func (g *Gathering) Offer(text []byte) (Progress, *securemem.Secret, error) {
@@ -102,7 +99,7 @@ func (g *Gathering) Offer(text []byte) (Progress, *securemem.Secret, error) {
 		if len(g.indexes) == 0 {
 			g.forget()
 		}
-		return g.progress(), nil, fmt.Errorf("%w: %w", ErrShare, err)
+		return g.progress(), nil, cloakroom.Because(cloakroom.ErrShare, err.Error())
 	}
 	if len(g.indexes) == 1 {
 		g.patience()
