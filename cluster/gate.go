@@ -9,12 +9,19 @@ import (
 	"time"
 
 	"cloakroom"
+	"cloakroom/cluster/directory"
 	"cloakroom/cluster/peer"
 	"cloakroom/cluster/wire"
 )
 
 // Peer is who is at the other end of a connection.
 type Peer = peer.Peer
+
+// Knock is what somebody without a certificate asks a cluster with.
+type Knock = peer.Knock
+
+// ErrPin means that whoever answered a [Knock] is of another cluster.
+var ErrPin = peer.ErrPin
 
 // Gate is how others get in at this node: it answers those that are not
 // members, or not yet in this life. What is nil is refused.
@@ -50,10 +57,15 @@ func atGate(ctx context.Context, answer func(context.Context, Peer, []byte) ([]b
 
 // pin returns the TLS key that a node is registered with.
 func (n *network) pin(node string) (key [32]byte, ok bool) {
-	if remembered := n.c.cfg.Network.Gate.Pin; remembered != nil && n.c.Directory().Epoch == 0 {
-		return remembered(node)
+	view := n.c.Directory()
+	if view.Epoch == 0 {
+		if remembered := n.c.cfg.Network.Gate.Pin; remembered != nil {
+			return remembered(node)
+		}
+		return key, false
 	}
-	return key, false
+	info, _ := view.Node(node)
+	return info.Key, info.Key != directory.Digest{}
 }
 
 // Trust replaces the certificate of this node and the roots it trusts, for

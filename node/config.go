@@ -34,6 +34,11 @@ type Config struct {
 	FS     disk.FS // of the folder; default: the machine's
 	// JoinToken has a node without a cluster taken into one.
 	JoinToken []byte
+	// CertificateLife is how long a certificate signed here is good for; default
+	// 90 days. It is replaced when two thirds of it are over.
+	CertificateLife time.Duration
+	// RecoveryMode is held to that of the cluster; "" says nothing.
+	RecoveryMode string
 
 	// Beside lists live nodes of this process whose cluster this one joins. It
 	// takes the keys over from the first that still has them. Empty: this node

@@ -67,6 +67,7 @@ func (n *Node) wipe() error {
 	}
 	n.giving.Lock()
 	defer n.giving.Unlock()
+	n.gate.keyed.Store(nil)
 	var faults []error
 	if n.audit != nil {
 		faults = append(faults, n.audit.Close())

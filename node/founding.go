@@ -42,7 +42,7 @@ func (n *Node) foundKeys(context.Context) error {
 		return err
 	}
 	n.cfg.Logger.Info("keys of a new cluster made", "version", keys.Version(), "fingerprint", n.founds.Recovery.Fingerprint())
-	return n.useKeys(keys)
+	return n.useKeys(keys, false)
 }
 
 // checkFoundation holds the node's file to what init decided.

@@ -53,12 +53,15 @@ func (n *Node) awaitKeys(ctx context.Context) error {
 			n.setStage(Removed)
 			return err
 		}
+		if err != nil {
+			return err
+		}
 		if keys != nil {
-			return n.useKeys(keys)
+			return n.useKeys(keys, false)
 		}
 		select {
 		case keys := <-n.brought:
-			return n.useKeys(keys)
+			return n.useKeys(keys, true)
 		case <-pause.C:
 		case <-ctx.Done():
 			return fmt.Errorf("wait for the keys: %w", ctx.Err())

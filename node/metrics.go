@@ -11,6 +11,7 @@ import (
 
 	"cloakroom/cluster"
 	"cloakroom/cluster/directory"
+	"cloakroom/cluster/wire"
 	"cloakroom/node/api"
 	"cloakroom/node/policy"
 )
@@ -95,6 +96,12 @@ var (
 		"Streams of events that were ended because the subscriber did not read.", nil, nil)
 	metricStreamGaps = prometheus.NewDesc("cloakroom_event_gaps_total",
 		"How often a subscriber that was reading had missed changes and was told to drop everything.", nil, nil)
+	metricEntries = prometheus.NewDesc("cloakroom_entries_total",
+		"Nodes that asked here to be let in by a join token, by what became of it. used-token: somebody has a token who should not.", []string{"verdict"}, nil)
+	metricHandovers = prometheus.NewDesc("cloakroom_key_handovers_total",
+		"Times that a node asked here for the keys, by what became of it. Each granted one should have a cause that you know.", []string{"verdict"}, nil)
+	metricCertificate = prometheus.NewDesc("cloakroom_certificate_expires_seconds",
+		"When this node's certificate expires, Unix time; it is renewed long before. 0: it has none.", nil, nil)
 	metricAuditEntries = prometheus.NewDesc("cloakroom_audit_entries_total",
 		"Audit entries written.", nil, nil)
 	metricAuditDenied = prometheus.NewDesc("cloakroom_audit_denied_total",
@@ -110,7 +117,7 @@ var catalogue = []*prometheus.Desc{
 	metricErased, metricLedger, metricLedgerLimit, metricQueue, metricRole, metricLeading, metricLeaderKnown, metricMajority, metricTolerates,
 	metricTerm, metricApplied, metricLag, metricLease, metricLeases, metricLeaseFailures, metricLogBytes, metricCompactions, metricInstalled, metricNodes,
 	metricClockSkew, metricClockAhead, metricConnections, metricCalls, metricRefused,
-	metricStreams, metricStreamsDropped, metricStreamGaps, metricAuditEntries, metricAuditDenied, metricAuditLost,
+	metricStreams, metricStreamsDropped, metricStreamGaps, metricEntries, metricHandovers, metricCertificate, metricAuditEntries, metricAuditDenied, metricAuditLost,
 }
 
 // collector reads the counters of the rooms when somebody asks.
@@ -156,12 +163,24 @@ func (c collector) Collect(out chan<- prometheus.Metric) {
 		gauge(metricStreams, float64(front.Streams))
 		count(metricStreamsDropped, float64(front.Dropped))
 	}
+	c.collectGate(gauge, out)
 	count(metricStreamGaps, float64(n.feed.Status().Gaps))
 	stats := n.audit.Stats()
 	count(metricAuditEntries, float64(stats.Entries))
 	count(metricAuditDenied, float64(stats.Denied))
 	count(metricInstalled, float64(n.installed.Load()))
 	count(metricAuditLost, float64(stats.Lost))
+}
+
+// collectGate sends what became of those who wanted in.
+func (c collector) collectGate(gauge func(*prometheus.Desc, float64, ...string), out chan<- prometheus.Metric) {
+	g := &c.node.gate
+	for _, verdict := range wire.Verdicts() {
+		for desc, counts := range map[*prometheus.Desc]*verdicts{metricEntries: &g.entries, metricHandovers: &g.handovers} {
+			out <- prometheus.MustNewConstMetric(desc, prometheus.CounterValue, float64(counts[verdict].Load()), verdict.String())
+		}
+	}
+	gauge(metricCertificate, c.node.papers.expires())
 }
 
 // roles are the values of the label role.

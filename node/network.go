@@ -1,16 +1,10 @@
 package node
 
 import (
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/tls"
-	"crypto/x509"
 	"fmt"
-	"time"
+	"net"
 
 	"cloakroom/cluster"
-	"cloakroom/cluster/cert"
-	"cloakroom/cluster/directory"
 )
 
 // Network is where a node meets the others of its cluster.
@@ -18,18 +12,40 @@ type Network struct {
 	Listen    string // host:port of the cluster port; port 0: any free one
 	Advertise string // what others dial; default: what Listen came to
 	Zone      string // what fails together with this node; may be empty
+	API       string // host:port of the front door as callers reach it; may be empty
+}
+
+// reachable returns the address under which others are to find this node,
+// before the port is open.
+func (c *Network) reachable() (string, error) {
+	address := c.Advertise
+	if address == "" {
+		address = c.Listen
+	}
+	host, port, err := net.SplitHostPort(address)
+	if ip := net.ParseIP(host); err != nil || host == "" || port == "0" || ip != nil && ip.IsUnspecified() {
+		return "", fmt.Errorf("cluster.advertise is missing: others cannot dial %q; name the host and port at which they reach this node", address)
+	}
+	return address, nil
 }
 
 // network makes what package cluster needs to meet the others: those beside
 // this node are where it asks to be taken in.
-func (n *Node) network(id directory.ID) (*cluster.Network, error) {
-	own, roots, err := n.certify(id)
+func (n *Node) network() (*cluster.Network, error) {
+	if err := n.openPapers(); err != nil {
+		return nil, err
+	}
+	own, roots, err := n.papers.current()
 	if err != nil {
 		return nil, err
 	}
 	conf := &cluster.Network{
 		Listen: n.cfg.Network.Listen, Advertise: n.cfg.Network.Advertise, Zone: n.cfg.Network.Zone,
 		Certificate: own, Roots: roots,
+		Gate: cluster.Gate{Welcome: n.welcome, Keys: n.giveKeys, Renew: n.serveRenew, Pin: n.pinned},
+	}
+	if n.folder != nil {
+		conf.Seeds = n.folder.Node().Peers // none: it founds its cluster, or was alone in it
 	}
 	for _, other := range n.cfg.Beside {
 		conf.Seeds = append(conf.Seeds, other.ClusterAddr())
@@ -47,42 +63,4 @@ func (n *Node) Life() string { return n.cluster.Life() }
 func (n *Node) ClusterAddr() string {
 	info, _ := n.cluster.Directory().Node(n.cfg.Name)
 	return info.Address
-}
-
-const (
-	certBefore = time.Hour // clocks of nodes may differ
-	certAfter  = 365 * 24 * time.Hour
-	rootAfter  = 2 * certAfter // no certificate outlives its root
-)
-
-// certify makes the root certificate of the cluster and one for this node. The
-// root is signed anew by each node: what others trust in it is the cluster CA
-// key, which every node has. The node's own key is made here, lies on the heap
-// like any TLS key, and dies with the node.
-func (n *Node) certify(id directory.ID) (own tls.Certificate, roots *x509.CertPool, err error) {
-	now := n.now()
-	from, until := now.Add(-certBefore), now.Add(certAfter)
-	ca := n.keys.CA()
-	der, err := cert.NewRoot(ca, id, from, now.Add(rootAfter), n.random)
-	if err != nil {
-		return own, nil, err
-	}
-	root, err := x509.ParseCertificate(der)
-	if err != nil {
-		return own, nil, fmt.Errorf("read root certificate: %w", err)
-	}
-	key, err := ecdsa.GenerateKey(elliptic.P256(), n.random)
-	if err != nil {
-		return own, nil, fmt.Errorf("make TLS key: %w", err)
-	}
-	der, err = cert.Issue(root, ca, cert.Request{
-		Node: n.cfg.Name, Cluster: id, PublicKey: key.Public(),
-		NotBefore: from, NotAfter: until, Rand: n.random,
-	})
-	if err != nil {
-		return own, nil, err
-	}
-	roots = x509.NewCertPool()
-	roots.AddCert(root)
-	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}, roots, nil
 }

@@ -37,6 +37,8 @@ type Node struct {
 
 	progress
 	keySource
+	papers papers
+	gate   gate
 
 	// From the strongroom to the front door, the order in which they start;
 	// Close goes the other way.
@@ -96,17 +98,24 @@ func (n *Node) openKeys(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	return n.useKeys(keys)
+	return n.useKeys(keys, false)
 }
 
 // useKeys makes what seals and opens with keys, which n owns from then on.
-func (n *Node) useKeys(keys *keyring.Keyring) (err error) {
+// byPeople: custodians brought them.
+func (n *Node) useKeys(keys *keyring.Keyring, byPeople bool) (err error) {
 	n.keys = keys
 	if n.records, err = record.New(record.Config{Keyring: n.keys, Memory: n.memory, Cluster: n.id}); err != nil {
 		return err
 	}
-	n.credentials, err = newCredentials()
-	return err
+	if n.credentials, err = newCredentials(); err != nil {
+		return err
+	}
+	if err := n.prove(); err != nil {
+		return err
+	}
+	n.hasKeys(byPeople)
+	return nil
 }
 
 func (n *Node) openAudit() (err error) {
@@ -151,12 +160,17 @@ func (n *Node) openCluster(context.Context) (err error) {
 		if n.founds != nil {
 			cfg.Settings, cfg.Shards = n.founds.Settings, n.founds.Shards
 		}
-		if cfg.Network, err = n.network(n.id); err != nil {
+		if cfg.Network, err = n.network(); err != nil {
 			return err
 		}
 	}
-	n.cluster, err = cluster.Open(cfg)
-	return err
+	if n.cluster, err = cluster.Open(cfg); err != nil {
+		return err
+	}
+	if cfg.Network != nil {
+		n.running.Go(n.tendPapers) // ends with n.ctx
+	}
+	return nil
 }
 
 // sealBatch and openBatch come into use when the keys are there, after the port.

@@ -1,7 +1,6 @@
 package peer
 
 import (
-	"crypto/sha256"
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
@@ -122,7 +121,7 @@ func verifyLate(state tls.ConnectionState, opts x509.VerifyOptions) error {
 
 // KeyOf returns the digest of a certificate's public key, SHA-256 of its
 // SubjectPublicKeyInfo: what a node is registered by.
-func KeyOf(c *x509.Certificate) [32]byte { return sha256.Sum256(c.RawSubjectPublicKeyInfo) }
+func KeyOf(c *x509.Certificate) [32]byte { return cert.KeyDigest(c) }
 
 // bindLabel names the exporter (RFC 8446, 7.5) that ties what is sealed for a
 // connection to that very connection.

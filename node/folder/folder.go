@@ -27,6 +27,7 @@ const (
 	certificateFile = "node.crt"
 	keyringFile     = "keyring.age"
 	foundingFile    = "founding.json"
+	membersFile     = "members.json"
 	lockFile        = "lock"
 	directoryDir    = "directory"
 )
@@ -188,6 +189,12 @@ func (f *Folder) Keyring() ([]byte, error) { return f.read(keyringFile) }
 
 // SaveKeyring replaces the encrypted keyring.
 func (f *Folder) SaveKeyring(sealed []byte) error { return f.write(keyringFile, sealed) }
+
+// Members returns what the node remembers of the other nodes.
+func (f *Folder) Members() ([]byte, error) { return f.read(membersFile) }
+
+// SaveMembers replaces it.
+func (f *Folder) SaveMembers(data []byte) error { return f.write(membersFile, data) }
 
 // Founding returns what 'node init' left for the first start.
 func (f *Folder) Founding() ([]byte, error) { return f.read(foundingFile) }
