@@ -24,7 +24,7 @@ func (n *Node) Shut() error {
 
 // Close lets requests under way end, stops every room and wipes all memory.
 func (n *Node) Close() error {
-	faults := []error{n.Shut()}
+	faults := []error{n.Shut(), n.closeSide(sideWait)}
 	n.cancel()
 	n.running.Wait()
 	n.sweeper.close()
@@ -45,6 +45,7 @@ func (n *Node) Kill() error {
 		n.server.Cut()
 		<-n.served
 	}
+	n.closeSide(0) //nolint:errcheck // whoever waits there is on their own
 	n.running.Wait()
 	n.sweeper.close()
 	n.poller.close()

@@ -20,6 +20,7 @@ import (
 	"cloakroom/node/audit"
 	"cloakroom/node/events"
 	"cloakroom/node/folder"
+	"cloakroom/node/operator"
 	"cloakroom/node/record"
 	"cloakroom/securemem"
 	"cloakroom/securemem/keyring"
@@ -53,6 +54,7 @@ type Node struct {
 	sweeper *sweeper
 	poller  *poller
 	server  *api.Server
+	side    *operator.Server // nil: operators come through the front door only
 
 	credentials *credentials
 	requests    requestMetrics
@@ -274,8 +276,12 @@ func (n *Node) harden() error {
 // Serve opens the front door on listener, which the node owns from then on,
 // and returns at once. Close ends it.
 func (n *Node) Serve(listener net.Listener) error {
+	conf := n.cfg.TLS
+	if n.cfg.OwnTLS {
+		conf = n.ownTLS()
+	}
 	server, err := api.New(api.Config{
-		Service: n.service(), Pool: n.memory.Pool(), Listener: listener, TLS: n.cfg.TLS,
+		Service: n.service(), Pool: n.memory.Pool(), Listener: listener, TLS: conf,
 		Limits: n.cfg.Limits, Logger: n.cfg.Logger, Fixed: n.cfg.Fixed,
 		Observe: n.requests.observe,
 	})

@@ -92,7 +92,7 @@ func (f *fakeNode) Allow(*operator.Call) error                           { retur
 func (f *fakeNode) Record(context.Context, *operator.Call, string) error { return nil }
 func (f *fakeNode) FullStatus() ([]byte, error)                          { return []byte(`{"ready":true,"node":"n1"}`), nil }
 func (f *fakeNode) Ready(bool) ([]byte, error)                           { return nil, nil }
-func (f *fakeNode) MetricsPage() http.Handler                            { return http.NotFoundHandler() }
+func (f *fakeNode) MetricsPage() (http.Handler, error)                   { return http.NotFoundHandler(), nil }
 func (f *fakeNode) Remove(context.Context, string, string, bool) error   { return nil }
 
 func (f *fakeNode) Public() operator.Public {

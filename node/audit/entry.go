@@ -13,6 +13,7 @@ type Entry struct {
 	Trace     [16]byte // trace id; zero: none
 	Principal string
 	Action    string
+	Target    string   // the node or principal that a call of an operator is about
 	Fields    []string // names of the fields asked for or written
 	Form      string
 	Purpose   string
@@ -25,7 +26,7 @@ type Entry struct {
 // encoder turns entries into lines, format 1:
 //
 //	{"v":1,"seq":7,"time":"2026-01-02T03:04:05.000006Z","request":"…",
-//	 "trace":"32 hex digits","principal":"…","action":"…","fields":["…"],
+//	 "trace":"32 hex digits","principal":"…","action":"…","target":"…","fields":["…"],
 //	 "form":"…","purpose":"…","asked":2,"found":1,"missing":1,"outcome":"…"}
 //
 // all on one line. Members that would be empty are left out, except the
@@ -54,6 +55,7 @@ func (c *encoder) line(now time.Time, e *Entry) []byte {
 	}
 	b = appendMember(b, `,"principal":`, e.Principal)
 	b = appendMember(b, `,"action":`, e.Action)
+	b = appendMember(b, `,"target":`, e.Target)
 	b = appendFields(b, e.Fields)
 	b = appendMember(b, `,"form":`, e.Form)
 	b = appendMember(b, `,"purpose":`, e.Purpose)

@@ -49,6 +49,7 @@ func TestLinesAreTheGoldenOnes(t *testing.T) {
 		sample(),
 		{Request: []byte("b4f0c0de5eed0002"), Action: "erase", Principal: "office", Asked: 1, Outcome: "intent"},
 		{Request: []byte("b4f0c0de5eed0003"), Outcome: "unauthenticated"},
+		{Request: []byte("b4f0c0de5eed0005"), Principal: "operator", Action: "drain-node", Target: "n2", Outcome: "intent"},
 		{Request: []byte("b4f0c0de5eed0004"), Principal: "q\"uo\\te\n\x7fé\xff", Action: "read", Outcome: "denied"},
 	}
 	for i := range entries {

@@ -34,7 +34,13 @@ func (x *exchange) readyz() (any, error) {
 	return reply{http.StatusOK, "application/json", body}, nil
 }
 
-func (x *exchange) metrics() (any, error) { return x.server.cfg.Health.MetricsPage(), nil }
+func (x *exchange) metrics() (any, error) {
+	page, err := x.server.cfg.Health.MetricsPage()
+	if err != nil {
+		return nil, err
+	}
+	return page, nil
+}
 
 // status answers what anybody may know; a token of an operator gets all.
 func (x *exchange) status() (any, error) {

@@ -84,8 +84,8 @@ func (f *fake) Ready(verbose bool) ([]byte, error) {
 	return nil, nil
 }
 
-func (f *fake) MetricsPage() http.Handler {
-	return http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, "cloakroom_up 1\n") })
+func (f *fake) MetricsPage() (http.Handler, error) {
+	return http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, "cloakroom_up 1\n") }), f.fail
 }
 
 func (f *fake) Unseal(_ context.Context, share []byte) (operator.UnsealStatus, error) {

@@ -22,6 +22,9 @@ type Server struct {
 	http  *http.Server
 	ended chan error // what Serve returned
 
+	ctx     context.Context // of all requests; over when Close waits no longer
+	cancel  context.CancelFunc
+	running sync.WaitGroup // requests
 	started atomic.Bool
 	closing sync.Once
 }
@@ -36,6 +39,7 @@ func New(cfg Config) (*Server, error) {
 		return nil, fmt.Errorf("build operator listener: %w", err)
 	}
 	s := &Server{cfg: cfg, log: cfg.Logger, ended: make(chan error, 1)}
+	s.ctx, s.cancel = context.WithCancel(context.Background())
 	s.table = s.routes()
 	protocols := new(http.Protocols)
 	protocols.SetHTTP1(true) // the buffers of HTTP/2 can't be wiped
@@ -45,6 +49,7 @@ func New(cfg Config) (*Server, error) {
 		IdleTimeout: cfg.Limits.Idle, MaxHeaderBytes: 8 << 10,
 		TLSNextProto: map[string]func(*http.Server, *tls.Conn, http.Handler){},
 		ErrorLog:     log.New(silent{s.log}, "", 0),
+		BaseContext:  func(net.Listener) context.Context { return s.ctx },
 		ConnContext: func(ctx context.Context, c net.Conn) context.Context {
 			return context.WithValue(ctx, connKey{}, c)
 		},
@@ -58,14 +63,17 @@ func (s *Server) Start() {
 	go func() { s.ended <- s.http.Serve(newDoorway(s.cfg)) }() // Close ends it and waits
 }
 
-// Close stops accepting and lets the requests under way end, until ctx ends. A
-// second call does nothing.
+// Close stops accepting and lets the requests under way end; when ctx ends they
+// are told to. None is running any more when it returns. A second call does
+// nothing.
 func (s *Server) Close(ctx context.Context) (err error) {
 	s.closing.Do(func() {
 		err = s.http.Shutdown(ctx)
 		if err != nil {
 			s.http.Close() //nolint:errcheck // connections are on their own
 		}
+		s.cancel()
+		s.running.Wait()
 		s.cfg.Listener.Close() //nolint:errcheck // closed already unless Start never ran
 		if !s.started.Load() {
 			return

@@ -61,7 +61,7 @@ type Health interface {
 	// Ready says whether this node can answer; body is JSON for ?verbose.
 	Ready(verbose bool) (body []byte, err error)
 	// MetricsPage serves the metrics.
-	MetricsPage() http.Handler
+	MetricsPage() (http.Handler, error)
 }
 
 // Keys is about the keys of a sealed node.

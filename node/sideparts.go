@@ -1,0 +1,8 @@
+package node
+
+import "cloakroom/node/operator"
+
+// parts adds what this node can do for its operators.
+func (d sideDoor) parts(cfg *operator.Config) {
+	cfg.Keys = d
+}
