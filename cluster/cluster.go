@@ -166,6 +166,9 @@ func (c *Cluster) begin(ctx context.Context) error {
 	c.running.Go(func() { c.tend(&c.desk.group) }) // stopped by end
 	c.running.Go(c.tick)                           // stopped by end
 	c.running.Go(c.renewView)                      // stopped by end
+	if c.net.gossip != nil {
+		c.running.Go(c.gossip) // stopped by end
+	}
 	return nil
 }
 

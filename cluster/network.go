@@ -12,6 +12,7 @@ import (
 	"cloakroom"
 	"cloakroom/cluster/confirm"
 	"cloakroom/cluster/directory"
+	"cloakroom/cluster/gossip"
 	"cloakroom/cluster/peer"
 	"cloakroom/cluster/replica"
 	"cloakroom/cluster/wire"
@@ -27,7 +28,11 @@ type Network struct {
 	Certificate tls.Certificate // of this node
 	Roots       *x509.CertPool  // the cluster's CA
 	Carrier     peer.Carrier    // default: TCP
-	Gate        Gate            // how others get in here
+
+	// Gossip has nodes tell each other whom they hear: hints, and nothing
+	// depends on them. Simulations leave it out.
+	Gossip bool
+	Gate   Gate // how others get in here
 }
 
 // check returns the faults of a network.
@@ -45,8 +50,9 @@ func (n *Network) check() []error {
 // network is the cluster port and who is behind which name.
 type network struct {
 	*peer.Port
-	c    *Cluster
-	book atomic.Pointer[book]
+	c      *Cluster
+	gossip *gossip.Gossip // nil: none
+	book   atomic.Pointer[book]
 
 	calls calls
 }
@@ -87,19 +93,24 @@ func (c *Cluster) openNetwork() error {
 		return err
 	}
 	conf := c.cfg.Network
-	port, err := peer.Open(peer.Config{
+	at := peer.Config{
 		Cluster: [16]byte(c.cfg.ClusterID), Node: c.cfg.Node, Life: c.life,
 		Certificate: conf.Certificate, Roots: conf.Roots,
 		Listen: conf.Listen, Advertise: conf.Advertise, Carrier: conf.Carrier,
 		Now: c.cfg.Clock.Now, Logger: c.cfg.Logger,
 		Resolve: n.resolve, Admit: n.admit, Handle: c.handle,
 		Guests: guests(), LateMethods: late(), Pin: n.pin, Welcome: conf.Gate.Welcome,
-	})
+	}
+	if conf.Gossip {
+		err = n.newGossip(&at)
+	}
+	if err == nil {
+		n.Port, err = peer.Open(at)
+	}
 	if err != nil {
 		rounds.Close()
 		return fmt.Errorf("open cluster port: %w", err)
 	}
-	n.Port = port
 	c.net, c.rounds = n, rounds
 	close(c.open)
 	return nil

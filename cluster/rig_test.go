@@ -21,7 +21,9 @@ import (
 	"cloakroom/cluster/replica"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	goleak.VerifyTestMain(m, goleak.IgnoreAnyFunction("github.com/hashicorp/memberlist.(*Memberlist).probeNode")) // see cluster/gossip
+}
 
 // recorder is a machine that remembers what it applied and answers each
 // command with the command's own version.

@@ -17,6 +17,10 @@ type Traffic struct {
 	// LeaseFailures are leases that replicas here asked a leader for and did
 	// not get.
 	LeaseFailures uint64
+	// Spoken is how many other nodes the gossip has alive.
+	Spoken int
+	// GossipDropped are packets of gossip that found no way.
+	GossipDropped uint64
 }
 
 // ClockStatus is how a node's clock looked from here when it last answered.
@@ -46,6 +50,10 @@ func (c *Cluster) Traffic() Traffic {
 	t.Connections, t.Refused = stats.Connections, stats.Refused
 	for m := wire.Join; m <= wire.Last; m++ {
 		t.Calls[m.String()] = c.net.calls[m].Load()
+	}
+	if c.net.gossip != nil {
+		spoken := c.net.gossip.Stats()
+		t.Spoken, t.GossipDropped = spoken.Alive, spoken.Dropped
 	}
 	for _, r := range c.rounds.Clocks() {
 		t.Clocks = append(t.Clocks, ClockStatus{Node: r.Node, Ahead: r.Offset, Before: r.Age})

@@ -90,6 +90,10 @@ var (
 		"Calls to other nodes: propose, read and change are what leaders elsewhere were asked to do, confirm what rounds before a read ask.", []string{"method"}, nil)
 	metricRefused = prometheus.NewDesc("cloakroom_cluster_refused_total",
 		"Handshakes refused at the cluster port, by reason.", []string{"reason"}, nil)
+	metricGossipAlive = prometheus.NewDesc("cloakroom_gossip_alive_nodes",
+		"Other nodes that some node still hears, by the gossip: a hint.", nil, nil)
+	metricGossipDropped = prometheus.NewDesc("cloakroom_gossip_dropped_total",
+		"Packets of gossip that found no way to their node.", nil, nil)
 	metricStreams = prometheus.NewDesc("cloakroom_event_streams",
 		"Streams of events that are open.", nil, nil)
 	metricStreamsDropped = prometheus.NewDesc("cloakroom_event_streams_dropped_total",
@@ -116,7 +120,7 @@ var catalogue = []*prometheus.Desc{
 	metricArenaMapped, metricPoolTotal, metricPoolUsed, metricPoolRefused, metricSubjects,
 	metricErased, metricLedger, metricLedgerLimit, metricQueue, metricRole, metricLeading, metricLeaderKnown, metricMajority, metricTolerates,
 	metricTerm, metricApplied, metricLag, metricLease, metricLeases, metricLeaseFailures, metricLogBytes, metricCompactions, metricInstalled, metricNodes,
-	metricClockSkew, metricClockAhead, metricConnections, metricCalls, metricRefused,
+	metricClockSkew, metricClockAhead, metricConnections, metricCalls, metricRefused, metricGossipAlive, metricGossipDropped,
 	metricStreams, metricStreamsDropped, metricStreamGaps, metricEntries, metricHandovers, metricCertificate, metricAuditEntries, metricAuditDenied, metricAuditLost,
 }
 
@@ -234,6 +238,8 @@ func (c collector) collectTraffic(gauge func(*prometheus.Desc, float64, ...strin
 	traffic := c.node.cluster.Traffic()
 	gauge(metricConnections, float64(traffic.Connections))
 	out <- prometheus.MustNewConstMetric(metricLeaseFailures, prometheus.CounterValue, float64(traffic.LeaseFailures))
+	gauge(metricGossipAlive, float64(traffic.Spoken))
+	out <- prometheus.MustNewConstMetric(metricGossipDropped, prometheus.CounterValue, float64(traffic.GossipDropped))
 	for _, clock := range traffic.Clocks {
 		gauge(metricClockAhead, clock.Ahead.Seconds(), clock.Node)
 	}

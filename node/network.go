@@ -41,7 +41,7 @@ func (n *Node) network() (*cluster.Network, error) {
 	}
 	conf := &cluster.Network{
 		Listen: n.cfg.Network.Listen, Advertise: n.cfg.Network.Advertise, Zone: n.cfg.Network.Zone,
-		Certificate: own, Roots: roots,
+		Certificate: own, Roots: roots, Gossip: true,
 		Gate: cluster.Gate{Welcome: n.welcome, Keys: n.giveKeys, Renew: n.serveRenew, Pin: n.pinned},
 	}
 	if n.folder != nil {

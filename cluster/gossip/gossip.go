@@ -17,7 +17,6 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
-	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -206,10 +205,12 @@ func (g *Gossip) sync() map[Member]struct{} {
 // meet exchanges everything with one registered member of whom nothing is
 // known, or with a few if nobody is. It returns whether one answered.
 func (g *Gossip) meet(known map[Member]struct{}) bool {
-	strangers := slices.DeleteFunc(g.cfg.Members(), func(m Member) bool {
-		_, is := known[m]
-		return is || m == g.cfg.Self
-	})
+	var strangers []Member
+	for _, m := range g.cfg.Members() {
+		if _, is := known[m]; !is && m != g.cfg.Self {
+			strangers = append(strangers, m)
+		}
+	}
 	tries := 1
 	if len(known) == 0 {
 		tries = metLimit
