@@ -49,6 +49,8 @@ type InitConfig struct {
 	Deliver func(cluster, fingerprint string, files []Delivery) error
 
 	Memory securemem.Config
+	// KeepDumpable leaves the process as it is; for tests, which share it.
+	KeepDumpable bool
 }
 
 // Delivery is an age file for one person.
@@ -59,15 +61,17 @@ type Delivery struct {
 	Data []byte
 }
 
-// Initialised is what [Init] leaves to its caller: the secrets that were not
-// encrypted to anybody. Close wipes them.
+// Initialised is what [Init] leaves to its caller. Shares and Tokens are those
+// that were not encrypted to anybody. Close wipes them.
 type Initialised struct {
 	Cluster     string // id
 	Fingerprint string // of the node's TLS key
 	Recovery    string // fingerprint of the shares
 	Shares      []*securemem.Secret
 	Tokens      []RoleToken
-	Threshold   int
+	Threshold   int        // how many shares it takes
+	Count       int        // of how many
+	Files       []Delivery // what was delivered, without Data
 
 	memory *securemem.Memory
 }
@@ -94,7 +98,10 @@ func Init(cfg InitConfig) (*Initialised, error) {
 	if err != nil {
 		return nil, fmt.Errorf("found cluster: %w", err)
 	}
-	made := &Initialised{memory: memory, Cluster: plan.foundation.Cluster.String(), Threshold: plan.threshold}
+	if !cfg.KeepDumpable {
+		memory.Harden() // what could not be had is told by the node that runs
+	}
+	made := &Initialised{memory: memory, Cluster: plan.foundation.Cluster.String(), Threshold: plan.threshold, Count: plan.shares}
 	if err := plan.run(made); err != nil {
 		return nil, errors.Join(fmt.Errorf("found cluster: %w", err), made.Close())
 	}
@@ -403,6 +410,9 @@ func (p *initPlan) deliver(made *Initialised) error {
 		t.Token.Destroy()
 	}
 	made.Shares, made.Tokens = nil, nil
+	for _, f := range files {
+		made.Files = append(made.Files, Delivery{Name: f.Name, For: f.For, What: f.What})
+	}
 	return p.cfg.Deliver(made.Cluster, made.Fingerprint, files)
 }
 

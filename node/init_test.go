@@ -25,7 +25,7 @@ func initConfig(t *testing.T) node.InitConfig {
 	t.Helper()
 	return node.InitConfig{
 		Folder: filepath.Join(t.TempDir(), "n1"), Name: "n1", SinglePerson: true,
-		Shares: 3, Threshold: 2, Memory: securemem.Config{Limit: 1 << 20},
+		Shares: 3, Threshold: 2, KeepDumpable: true, Memory: securemem.Config{Limit: 1 << 20},
 	}
 }
 

@@ -163,6 +163,16 @@ func (n *Node) operate(ctx context.Context, req *api.Request, c *caller, action 
 	return entry, nil
 }
 
+// ParseSchema reads the fields of a schema as [Node.SetSchema] does, for
+// [InitConfig].
+func ParseSchema(document []byte) ([]directory.Field, error) {
+	change, err := parseSchema(document)
+	if err != nil {
+		return nil, err
+	}
+	return change.Fields, nil
+}
+
 // parseSchema reads a schema from the wire. Every live field names purposes
 // and a longest retention: data protection by default (GDPR art. 25).
 func parseSchema(body []byte) (*directory.SetSchema, error) {

@@ -13,7 +13,7 @@ import (
 // node on this machine.
 func (a *app) node() *cobra.Command {
 	c := &cobra.Command{Use: "node", Short: "Make and run a node on this machine"}
-	c.AddCommand(a.nodeRun(), a.checkConfig())
+	c.AddCommand(a.nodeInit(), a.nodeRun(), a.checkConfig())
 	return c
 }
 
