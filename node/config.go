@@ -59,6 +59,9 @@ type Config struct {
 	Schema     []directory.Field
 	Principals []Principal
 	Domains    []string // beside "default", numbered from 1 in this order
+	// Approvals has rights that lead to values approved by a second principal, as
+	// in a cluster that several people founded. Without a folder only.
+	Approvals bool
 
 	// KeepDumpable leaves out the hardening of the process as a whole
 	// (RLIMIT_CORE, PR_SET_DUMPABLE): for tests, where the process is shared.

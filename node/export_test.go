@@ -8,6 +8,7 @@ import (
 	"cloakroom"
 	"cloakroom/cluster"
 	"cloakroom/cluster/directory"
+	"cloakroom/node/operator"
 	"cloakroom/securemem"
 )
 
@@ -18,6 +19,14 @@ func (n *Node) Revoke(ctx context.Context, name string) error {
 		return err
 	}
 	return result.Err()
+}
+
+// Rights is what operators may do about principals.
+func (n *Node) Rights() interface {
+	operator.Rights
+	operator.Roll
+} {
+	return rights{n}
 }
 
 // SealSnapshot is the hook that package cluster is given.

@@ -156,7 +156,7 @@ func (n *Node) openCluster(context.Context) (err error) {
 		UnmapLog:  n.memory.UnmapPlain,
 		LogBudget: n.cfg.LogBudget, RecordMemory: arena.Free,
 	}
-	cfg.Settings = directory.Settings{Replication: 1, RecoveryMode: "none", LeaseMillis: leaseMillis, SinglePerson: true}
+	cfg.Settings = directory.Settings{Replication: 1, RecoveryMode: "none", LeaseMillis: leaseMillis, SinglePerson: !n.cfg.Approvals}
 	if n.cfg.Network != nil {
 		cfg.Settings.Replication = replication
 		if n.founds != nil {

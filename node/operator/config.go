@@ -16,6 +16,8 @@ type Config struct {
 	Keys    Keys
 	Members Members
 	Entry   Entry
+	Rights  Rights
+	Roll    Roll
 
 	Listener net.Listener // owned by the server from New on
 	TLS      *tls.Config  // nil: a unix socket

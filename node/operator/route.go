@@ -38,6 +38,12 @@ func (s *Server) routes() []route {
 	if s.cfg.Entry != nil {
 		list = append(list, entryRoutes[:]...)
 	}
+	if s.cfg.Rights != nil {
+		list = append(list, rightsRoutes[:]...)
+	}
+	if s.cfg.Roll != nil {
+		list = append(list, rollRoutes[:]...)
+	}
 	return list
 }
 
