@@ -188,7 +188,10 @@ func (c *Cluster) found(ctx context.Context, m *member) error {
 	}
 	node := directory.NodeInfo{Name: c.cfg.Node, Life: c.life}
 	if c.net != nil {
-		node.Address, node.Zone = c.net.Addr(), c.cfg.Network.Zone
+		var err error
+		if node, err = c.cfg.Network.self(node, c.net.Addr()); err != nil {
+			return err
+		}
 	}
 	if err := m.replica.AwaitLead(ctx); err != nil {
 		return err

@@ -2,6 +2,7 @@ package cluster
 
 import (
 	"context"
+	"crypto/subtle"
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
@@ -34,6 +35,24 @@ type Gate struct {
 	// Pin returns the digest of a node's TLS key as this node remembers it. It
 	// counts only while the directory is not here.
 	Pin func(node string) (key [32]byte, ok bool)
+	// Prove returns what nobody without the keys can make for a life of a node.
+	// A life is registered only with it: otherwise one that was refused the keys
+	// could register, be heard, and ask for them as one that ended just now.
+	Prove func(node, life string) [32]byte
+}
+
+var errNoProof = fmt.Errorf("a node is registered once it has the keys: %w", cloakroom.ErrDenied)
+
+// check holds a request to be registered to the proof in it.
+func (g *Gate) check(req *wire.JoinRequest) error {
+	if g.Prove == nil {
+		return nil
+	}
+	want := g.Prove(req.Node, req.Life)
+	if subtle.ConstantTimeCompare(want[:], req.Proof[:]) != 1 {
+		return errNoProof
+	}
+	return nil
 }
 
 // guests are the methods that are open to who is not a member in this life,

@@ -79,7 +79,10 @@ func (c *Cluster) knockAt(ctx context.Context, addr string, self replica.Identit
 	ctx, cancel := context.WithTimeout(ctx, knockTime)
 	defer cancel()
 	req := wire.JoinRequest{Node: c.cfg.Node, Life: c.life, Address: c.net.Addr(), Zone: c.cfg.Network.Zone,
-		Replica: wire.Identity{ID: self.ID, Address: self.Addr}}
+		Replica: wire.Identity{ID: self.ID, Address: self.Addr}, API: c.cfg.Network.API, Boot: c.cfg.Network.Boot}
+	if prove := c.cfg.Network.Gate.Prove; prove != nil {
+		req.Proof = prove(req.Node, req.Life)
+	}
 	body, who, err := c.net.CallAt(ctx, addr, uint8(wire.Join), req.Append(nil))
 	if err != nil {
 		return fmt.Errorf("join at %s: %w", addr, err)
@@ -131,7 +134,14 @@ func (c *Cluster) welcome(ctx context.Context, from peer.Peer, req *wire.JoinReq
 	case c.Directory().Epoch == 0:
 		return cloakroom.ErrStarting
 	}
-	if err := c.repeat(ctx, func() (*directory.Command, error) { return c.register(ctx, req) }); err != nil {
+	if err := c.cfg.Network.Gate.check(req); err != nil {
+		return err
+	}
+	key := directory.Digest{} // of one life only
+	if req.Boot > 0 {
+		key = directory.Digest(from.Key)
+	}
+	if err := c.repeat(ctx, func() (*directory.Command, error) { return c.register(ctx, req, key) }); err != nil {
 		return fmt.Errorf("register node: %w", err)
 	}
 	if err := c.repeat(ctx, func() (*directory.Command, error) { return c.enlist(req) }); err != nil {
@@ -165,7 +175,7 @@ func (c *Cluster) repeat(ctx context.Context, next func() (*directory.Command, e
 
 // register returns the next command that registers a node, nil if it is
 // registered. The life that holds the name keeps it as long as it answers.
-func (c *Cluster) register(ctx context.Context, req *wire.JoinRequest) (*directory.Command, error) {
+func (c *Cluster) register(ctx context.Context, req *wire.JoinRequest, key directory.Digest) (*directory.Command, error) {
 	info, there := c.Directory().Node(req.Node)
 	if there && info.Life == req.Life {
 		return nil, nil
@@ -179,7 +189,8 @@ func (c *Cluster) register(ctx context.Context, req *wire.JoinRequest) (*directo
 		return nil, fmt.Errorf("a node called %s lives at %s: %w", info.Name, info.Address, cloakroom.ErrConflict)
 	}
 	return &directory.Command{PutNode: &directory.PutNode{Replaces: info.LastLife(),
-		Node: directory.NodeInfo{Name: req.Node, Life: req.Life, Address: req.Address, Zone: req.Zone}}}, nil
+		Node: directory.NodeInfo{Name: req.Node, Life: req.Life, Address: req.Address, Zone: req.Zone,
+			API: req.API, Key: key, Boot: req.Boot}}}, nil
 }
 
 // answers reports whether a registered life of a node answers. Where nobody

@@ -33,6 +33,9 @@ type Network struct {
 	// depends on them. Simulations leave it out.
 	Gossip bool
 	Gate   Gate // how others get in here
+
+	API  string // host:port of the node's front door, for lists; may be empty
+	Boot uint64 // of the node's folder; 0: it has none, and a TLS key for this life only
 }
 
 // check returns the faults of a network.
@@ -45,6 +48,20 @@ func (n *Network) check() []error {
 		faults = append(faults, errors.New("cluster: Network.Certificate and Network.Roots are needed"))
 	}
 	return faults
+}
+
+// self returns what a node says of itself when it founds a cluster.
+func (n *Network) self(node directory.NodeInfo, addr string) (directory.NodeInfo, error) {
+	node.Address, node.Zone, node.API, node.Boot = addr, n.Zone, n.API, n.Boot
+	if n.Boot == 0 {
+		return node, nil
+	}
+	leaf, err := x509.ParseCertificate(n.Certificate.Certificate[0])
+	if err != nil {
+		return node, fmt.Errorf("read certificate: %w", err)
+	}
+	node.Key = directory.Digest(peer.KeyOf(leaf))
+	return node, nil
 }
 
 // network is the cluster port and who is behind which name.

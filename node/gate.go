@@ -2,6 +2,7 @@ package node
 
 import (
 	"context"
+	"crypto/rand"
 	"encoding/hex"
 	"fmt"
 	"io"
@@ -40,6 +41,19 @@ func (v *verdicts) count(verdict wire.Verdict) { v[verdict].Add(1) }
 // hasKeys says that n.keys may be used from now on, and handed over.
 func (n *Node) hasKeys(byPeople bool) {
 	n.gate.keyed.Store(&keyed{at: n.cfg.Uptime(), byPeople: byPeople})
+}
+
+// proveKeys returns what only a node with the keys can make for a life: HMAC
+// under the source key. Without keys it returns what proves nothing.
+func (n *Node) proveKeys(node, life string) (proof [32]byte) {
+	n.giving.RLock()
+	defer n.giving.RUnlock()
+	if n.gate.keyed.Load() == nil {
+		_, _ = rand.Read(proof[:]) // never fails
+		return proof
+	}
+	n.keys.SourceMAC(&proof, "life", []byte(node), []byte(life))
+	return proof
 }
 
 // Refusal is why others do not let this node in, or not yet.

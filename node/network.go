@@ -42,9 +42,11 @@ func (n *Node) network() (*cluster.Network, error) {
 	conf := &cluster.Network{
 		Listen: n.cfg.Network.Listen, Advertise: n.cfg.Network.Advertise, Zone: n.cfg.Network.Zone,
 		Certificate: own, Roots: roots, Gossip: true,
-		Gate: cluster.Gate{Welcome: n.welcome, Keys: n.giveKeys, Renew: n.serveRenew, Pin: n.pinned},
+		Gate: cluster.Gate{Welcome: n.welcome, Keys: n.giveKeys, Renew: n.serveRenew, Pin: n.pinned, Prove: n.proveKeys},
+		API:  n.cfg.Network.API,
 	}
 	if n.folder != nil {
+		conf.Boot = n.folder.Node().Boot
 		conf.Seeds = n.folder.Node().Peers // none: it founds its cluster, or was alone in it
 	}
 	for _, other := range n.cfg.Beside {

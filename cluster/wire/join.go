@@ -13,9 +13,19 @@ import "encoding/binary"
 //	        2+…   zone
 //	        2+…   ID of its directory replica
 //	        2+…   virtual address of that replica
+//	        2+…   address of the node's front door, may be empty
+//	        8     boot number of its folder; 0: it has none
+//	        32    proof that it has the keys; zeros: none
 type JoinRequest struct {
 	Node, Life, Address, Zone string
 	Replica                   Identity
+	API                       string
+	Boot                      uint64
+	Proof                     [32]byte
+}
+
+func (m *JoinRequest) strings() [7]*string {
+	return [...]*string{&m.Node, &m.Life, &m.Address, &m.Zone, &m.Replica.ID, &m.Replica.Address, &m.API}
 }
 
 // Identity names a replica, as raft knows it.
@@ -24,18 +34,20 @@ type Identity struct{ ID, Address string }
 // Append appends the message to dst.
 func (m *JoinRequest) Append(dst []byte) []byte {
 	dst = append(dst, format)
-	for _, s := range [...]string{m.Node, m.Life, m.Address, m.Zone, m.Replica.ID, m.Replica.Address} {
-		dst = appendString(dst, s)
+	for _, s := range m.strings() {
+		dst = appendString(dst, *s)
 	}
-	return dst
+	return append(binary.BigEndian.AppendUint64(dst, m.Boot), m.Proof[:]...)
 }
 
 // Decode reads one message.
 func (m *JoinRequest) Decode(b []byte) error {
 	r := open(b)
-	for _, s := range [...]*string{&m.Node, &m.Life, &m.Address, &m.Zone, &m.Replica.ID, &m.Replica.Address} {
+	for _, s := range m.strings() {
 		*s = r.string()
 	}
+	m.Boot = r.uint64()
+	copy(m.Proof[:], r.take(len(m.Proof)))
 	return r.end()
 }
 
