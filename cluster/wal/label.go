@@ -48,12 +48,14 @@ func decodeLabel(data []byte) (label, error) {
 	if string(rest) != hex.EncodeToString(sum[:])+"\n" {
 		return l, fmt.Errorf("%w: checksum of %s", ErrDamaged, labelName)
 	}
-	in := json.NewDecoder(bytes.NewReader(line))
-	if err := in.Decode(&l); err != nil {
+	if err := json.Unmarshal(line, &l); err != nil {
 		return l, fmt.Errorf("%w: %s: %w", ErrDamaged, labelName, err)
 	}
 	if l.Format != format {
 		return l, fmt.Errorf("%s has format %d, this version knows %d", labelName, l.Format, format)
+	}
+	if !bytes.Equal(encodeLabel(l), data) {
+		return l, fmt.Errorf("%w: %s says more than this version wrote", ErrDamaged, labelName)
 	}
 	return l, nil
 }

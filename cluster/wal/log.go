@@ -107,7 +107,7 @@ func (s *Store) StoreLogs(logs []*raft.Log) error {
 	_, last := l.span()
 	for i, entry := range logs {
 		if next := logs[0].Index + uint64(i); entry.Index != next || last > 0 && i == 0 && next != last+1 {
-			return fmt.Errorf("store logs: index %d after %d", entry.Index, max(last, next-1))
+			return fmt.Errorf("store logs: index %d at the place of %d, after %d", entry.Index, next, last)
 		}
 	}
 	if err := l.append(logs, last > 0); err != nil {

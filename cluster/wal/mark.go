@@ -40,7 +40,7 @@ func openMark(s *Store) (*marker, error) {
 		return nil, fmt.Errorf("mark: %w", missing(err))
 	}
 	m := &marker{store: s, file: file, turn: make(chan struct{}, 1), kick: make(chan struct{}, 1), halted: make(chan struct{})}
-	if value != nil {
+	if len(value) > 0 {
 		if len(value) != 16 {
 			return nil, errors.Join(fmt.Errorf("%w: mark", ErrDamaged), file.close())
 		}

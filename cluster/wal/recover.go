@@ -113,7 +113,10 @@ func (r *recovery) verify() error {
 	if mark.index > max(last, of.Index) {
 		return fmt.Errorf("%w: the log ends at %d, it reached %d", ErrDamaged, max(last, of.Index), mark.index)
 	}
-	if first > 0 && mark.index >= first && mark.index <= last && r.entries[mark.index-first].Term != mark.term {
+	// A mark that stands at the snapshot was put there before the log was
+	// emptied, which a crash may have kept from coming.
+	if mark != (position{of.Index, of.Term}) && first > 0 && mark.index >= first && mark.index <= last &&
+		r.entries[mark.index-first].Term != mark.term {
 		return fmt.Errorf("%w: entry %d is of another term than it was", ErrDamaged, mark.index)
 	}
 	if first > of.Index+1 {

@@ -15,7 +15,10 @@ import (
 	"cloakroom/cluster/disk/disktest"
 
 	"github.com/hashicorp/raft"
+	"go.uber.org/goleak"
 )
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 var self = Identity{Group: "directory", Generation: 1, ID: "replica-1", Addr: "addr-1"}
 

@@ -21,7 +21,8 @@ import (
 //	24      16     first half of SHA-256 over bytes 0 to 23 and the value
 //	40      …      the value, then zeros up to 4096
 //
-// A place of zeros was never written.
+// Both are written when the file is made, with no value: a place of zeros has
+// lost what it held.
 type slots struct {
 	f      disk.File
 	serial uint64
@@ -43,15 +44,15 @@ func createSlots(fsys disk.FS, name string) error {
 	if err != nil {
 		return err
 	}
-	// Zeros are written, not promised: a hole would need room later.
-	_, err = f.WriteAt(make([]byte, 2*slotBytes), 0)
+	place := encodeSlot(1, nil)
+	_, err = f.WriteAt(append(place, place...), 0)
 	if err == nil {
 		err = f.Sync()
 	}
 	return errors.Join(err, f.Close())
 }
 
-// openSlots reads the newest value, nil if none was ever written.
+// openSlots reads the newest value, which is empty if none was ever written.
 func openSlots(fsys disk.FS, name string) (s *slots, value []byte, err error) {
 	f, err := fsys.Edit(name)
 	if err != nil {
@@ -63,8 +64,7 @@ func openSlots(fsys disk.FS, name string) (s *slots, value []byte, err error) {
 		}
 	}()
 	s = &slots{f: f}
-	bad := 0
-	var serials [2]uint64
+	var serials [2]uint64 // 0: damaged
 	for i := range serials {
 		place := make([]byte, slotBytes)
 		if _, err := f.ReadAt(place, int64(i)*slotBytes); err != nil && err != io.EOF {
@@ -72,7 +72,6 @@ func openSlots(fsys disk.FS, name string) (s *slots, value []byte, err error) {
 		}
 		serial, content, err := decodeSlot(place)
 		if err != nil {
-			bad++
 			continue
 		}
 		serials[i] = serial
@@ -80,12 +79,10 @@ func openSlots(fsys disk.FS, name string) (s *slots, value []byte, err error) {
 			s.serial, value = serial, content
 		}
 	}
-	if bad == 2 {
+	if s.serial == 0 {
 		return nil, nil, fmt.Errorf("%w: %w", ErrDamaged, errSlots)
 	}
-	for i, serial := range serials {
-		s.sound[i] = serial == s.serial && (serial > 0 || bad == 0)
-	}
+	s.sound = [2]bool{serials[0] == s.serial, serials[1] == s.serial}
 	return s, value, nil
 }
 
@@ -106,13 +103,10 @@ func slotSum(place []byte, length int) []byte {
 	return h.Sum(nil)[:16]
 }
 
-// decodeSlot returns serial 0 for a place that was never written.
+// decodeSlot reads a place.
 func decodeSlot(place []byte) (serial uint64, value []byte, err error) {
 	if len(place) != slotBytes {
 		return 0, nil, errors.New("short")
-	}
-	if allZero(place) {
-		return 0, nil, nil
 	}
 	length := binary.LittleEndian.Uint32(place[16:])
 	serial = binary.LittleEndian.Uint64(place[8:])

@@ -47,7 +47,7 @@ func openTerm(s *Store) (*termFile, error) {
 		return nil, fmt.Errorf("term: %w", missing(err))
 	}
 	t := &termFile{store: s, file: file, turn: make(chan struct{}, 1)}
-	if value == nil {
+	if len(value) == 0 {
 		return t, nil
 	}
 	if len(value) < 16 {

@@ -104,13 +104,6 @@ func (f *FS) Ops() []Op {
 	return slices.Clone(f.ops)
 }
 
-// Flip inverts the bits of mask in one byte of a file, behind everybody's back.
-func (f *FS) Flip(name string, off int64, mask byte) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	f.files[path.Clean(name)].data[off] ^= mask
-}
-
 // Files returns the names of all files, sorted.
 func (f *FS) Files() []string {
 	f.mu.Lock()
@@ -419,4 +412,47 @@ func (f *FS) Free(string) (uint64, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	return f.free, nil
+}
+
+// Drop removes a file behind everybody's back.
+func (f *FS) Drop(name string) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	delete(f.files, path.Clean(name))
+}
+
+// Peek returns the bytes of a file as they are.
+func (f *FS) Peek(name string) []byte {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return slices.Clone(f.files[path.Clean(name)].data)
+}
+
+// Poke puts bytes into a file behind everybody's back, in the place of what is
+// there; a nil cuts it off at off.
+func (f *FS) Poke(name string, off int64, data []byte) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	node := f.files[path.Clean(name)]
+	if data == nil {
+		node.data = node.data[:off:off]
+		return
+	}
+	copy(node.data[off:], data)
+}
+
+// Image returns a copy of what is there whose record is short: it is durable.
+func (f *FS) Image() *FS {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	c := New()
+	c.free, c.serial = f.free, f.serial
+	for dir := range f.dirs {
+		c.dirs[dir] = true
+	}
+	for name, node := range f.files {
+		c.files[name] = &inode{id: node.id, data: node.data}
+	}
+	c.begin(func(node *inode) []byte { return slices.Clone(node.data) })
+	return c
 }
