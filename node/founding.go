@@ -41,7 +41,7 @@ func (n *Node) foundKeys(context.Context) error {
 		keys.Close()
 		return err
 	}
-	n.cfg.Logger.Info("keys of a new cluster made", "version", keys.Version(), "fingerprint", n.founds.Recovery.Fingerprint())
+	n.cfg.Logger.Info("keys of a new cluster made", "version", keys.Version(), "recovery", n.founds.Recovery.Fingerprint())
 	return n.useKeys(keys, false)
 }
 

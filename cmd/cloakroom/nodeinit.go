@@ -14,7 +14,6 @@ import (
 
 	"cloakroom/cmd/cloakroom/nodefile"
 	"cloakroom/node"
-	"cloakroom/securemem"
 )
 
 // initFlags are the flags of node init.
@@ -96,8 +95,8 @@ func (a *app) initConfig(f *initFlags, file *nodefile.File) (node.InitConfig, er
 		Folder: file.Node.Data, Name: file.Node.Name, Shards: file.Cluster.Shards,
 		Custodians: f.custodians, Shares: f.shares, Threshold: f.threshold, SinglePerson: f.singlePerson,
 		Operator: f.operator, Access: f.access, Auditor: f.auditor, KeepDumpable: a.keepDumpable,
-		Memory: securemem.Config{Limit: 1 << 20},
 	}
+	cfg.Memory.Limit = 1 << 20
 	cfg.Settings.Replication = file.Cluster.Replication
 	cfg.Settings.RecoveryMode = file.Recovery.Mode
 	cfg.Settings.DeadAfterSec = uint32(file.Cluster.DeadAfter.Seconds())

@@ -5,6 +5,7 @@ import (
 	"crypto"
 	"crypto/mlkem"
 	"crypto/sha3"
+	"encoding/base64"
 	"encoding/binary"
 	"encoding/hex"
 	"fmt"
@@ -16,6 +17,8 @@ import (
 
 	"cloakroom/internal/dumptest"
 	"cloakroom/securemem"
+	"cloakroom/securemem/hybrid"
+	"cloakroom/securemem/recovery"
 )
 
 // The promise: whoever dumps the process, as root, finds no key in its memory.
@@ -121,6 +124,8 @@ func beDumped(t *testing.T, leak bool) {
 	useEverything(t, other)
 	other.Close()
 
+	useFile(t, cfg, k)
+
 	tellKeys(k)
 	if leak {
 		k.ring.Load().newest(dataKey).secret.Use(func(b []byte) {
@@ -169,6 +174,56 @@ func useEverything(t *testing.T, k *Keyring) {
 	}
 }
 
+// useFile has a recovery secret made, the keyring sealed to it, and opened again
+// with enough shares. It tells shares, values and seed.
+func useFile(t *testing.T, cfg Config, k *Keyring) {
+	public, shares, err := recovery.Make(cfg.Memory, cfg.Cluster, 2, 3)
+	if err != nil {
+		t.Fatal(err)
+	}
+	file, err := k.SealFile(*public)
+	if err != nil {
+		t.Fatal(err)
+	}
+	g, err := recovery.NewGathering(recovery.Config{Memory: cfg.Memory, Cluster: cfg.Cluster, Public: *public})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer g.Close()
+	for _, s := range shares[:2] {
+		var seed *securemem.Secret
+		s.Use(func(text []byte) {
+			_, seed, err = g.Offer(text)
+			tell("state", "share", text[len("cloakroom-share-1."):])
+			var raw [46]byte
+			if _, err := base64.RawURLEncoding.Decode(raw[:], text[len("cloakroom-share-1."):]); err == nil {
+				tell("key", "value of a share", raw[10:42])
+			}
+			clear(raw[:])
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if seed == nil {
+			continue
+		}
+		opened, _, err := OpenFile(cfg, file, hybrid.NewIdentity(seed))
+		if err != nil {
+			t.Fatal(err)
+		}
+		useEverything(t, opened)
+		opened.Close()
+		seed.Use(func(b []byte) {
+			tell("key", "recovery seed", b)
+			tellIdentity(tell, b)
+		})
+		seed.Destroy()
+	}
+	for _, s := range shares {
+		s.Destroy()
+	}
+}
+
 // useDirectory seals and opens entries of the directory's log.
 func useDirectory(t *testing.T, k *Keyring) {
 	for range 100 {
@@ -200,15 +255,17 @@ func useSnapshots(t *testing.T, k *Keyring) {
 	}
 }
 
+// tell writes something secret, inverted, to stdout.
+func tell(kind, name string, b []byte) {
+	inverted := make([]byte, len(b))
+	for i, c := range b {
+		inverted[i] = ^c
+	}
+	fmt.Printf("\n%s %x %s\n", kind, inverted, name)
+}
+
 // tellKeys writes every key, inverted, to stdout.
 func tellKeys(k *Keyring) {
-	tell := func(kind, name string, b []byte) {
-		inverted := make([]byte, len(b))
-		for i, c := range b {
-			inverted[i] = ^c
-		}
-		fmt.Printf("\n%s %x %s\n", kind, inverted, name)
-	}
 	r := k.ring.Load()
 	for i, e := range r.entries {
 		e.secret.Use(func(b []byte) {
