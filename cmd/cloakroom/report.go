@@ -113,6 +113,7 @@ var hints = []struct {
 	{errNotSafe, "Try again until it is; `cloakroom shards list` shows what is missing."},
 	{errNowhere, "Add a node and drain again, or ask for no more with --leaders-only; `nodes drain NAME --cancel` ends it."},
 	{cloakroom.ErrNoNode, "`cloakroom nodes list` shows the nodes there are."},
+	{cloakroom.ErrNoPrincipal, "`cloakroom principals list` shows the principals there are, `cloakroom principals requests` what waits."},
 	{cloakroom.ErrFingerprint, "Compare the fingerprint with the one in that node's own log; if it is another, somebody else may have used the join token: remove the node and make a new token."},
 	{cloakroom.ErrJoinToken, "Make a new one on a node of the cluster: cloakroom join-token create."},
 	{cloakroom.ErrShare, "Each custodian gives a share of their own, of this cluster: try another one."},
