@@ -47,9 +47,11 @@ type Config struct {
 
 	Memory securemem.Config
 	Audit  audit.Config
-	Limits api.Limits
-	TLS    *tls.Config // of the data listener; nil: no TLS
-	OwnTLS bool        // the data listener presents the node's certificate of the cluster
+	// AuditFile is where the audit log is written, unless Audit.File says.
+	AuditFile string
+	Limits    api.Limits
+	TLS       *tls.Config // of the data listener; nil: no TLS
+	OwnTLS    bool        // the data listener presents the node's certificate of the cluster
 	// Shards and Replication are fixed when a cluster is founded. With a folder,
 	// 0 says nothing; another value than the cluster's is refused.
 	Shards      int // data shards, 1 to 64, default 16

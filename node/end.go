@@ -22,6 +22,35 @@ func (n *Node) Shut() error {
 	return errors.Join(n.server.Close(ctx), <-n.served)
 }
 
+// Leave prepares an end that nobody notices: the node says that it is not ready
+// any more, gives away what it leads, and has callers go elsewhere with their
+// next request. It returns when they have, after linger at the latest. Close
+// comes next; until then the node answers all that comes.
+func (n *Node) Leave(linger time.Duration) {
+	if !n.ready.Swap(false) {
+		return // nobody was told that it is
+	}
+	n.cluster.Leave()
+	if n.server == nil {
+		return
+	}
+	n.server.Farewell()
+	late := time.NewTimer(linger)
+	defer late.Stop()
+	look := time.NewTicker(leaveLook)
+	defer look.Stop()
+	for n.server.Stats().Connections > 0 {
+		select {
+		case <-look.C:
+		case <-late.C:
+			return
+		}
+	}
+}
+
+// leaveLook is how often a node that leaves looks whether its callers have.
+const leaveLook = 20 * time.Millisecond
+
 // Close lets requests under way end, stops every room and wipes all memory.
 func (n *Node) Close() error {
 	faults := []error{n.Shut(), n.closeSide(sideWait)}

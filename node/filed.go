@@ -2,18 +2,30 @@ package node
 
 import (
 	"fmt"
+	"os"
+	"path/filepath"
 
 	"cloakroom/node/audit"
 )
 
-// RecordIn sets the file of the audit log, which it opens, and what becomes of
-// a request that cannot be recorded, by its name in a configuration file. The
-// file belongs to the node that is opened with cfg.
+// RecordIn sets the file of the audit log and what becomes of a request that
+// cannot be recorded, by its name in a configuration file.
 func (cfg *Config) RecordIn(path, onFailure string) (err error) {
-	if cfg.Audit.OnFailure, err = audit.ParseOnFailure(onFailure); err != nil {
-		return err
+	cfg.AuditFile = path
+	cfg.Audit.OnFailure, err = audit.ParseOnFailure(onFailure)
+	return err
+}
+
+// openAuditFile opens the file of the audit log, if one is named. It comes
+// after the folder: a second process on it must not touch the first one's file.
+func (n *Node) openAuditFile() (err error) {
+	if n.cfg.AuditFile == "" {
+		return nil
 	}
-	if cfg.Audit.File, err = audit.OpenFile(path); err != nil {
+	if err := os.MkdirAll(filepath.Dir(n.cfg.AuditFile), 0o700); err != nil {
+		return fmt.Errorf("open audit log: %w", err)
+	}
+	if n.cfg.Audit.File, err = audit.OpenFile(n.cfg.AuditFile); err != nil {
 		return fmt.Errorf("open audit log: %w", err)
 	}
 	return nil

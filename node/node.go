@@ -121,6 +121,9 @@ func (n *Node) useKeys(keys *keyring.Keyring, byPeople bool) (err error) {
 }
 
 func (n *Node) openAudit() (err error) {
+	if err := n.openAuditFile(); err != nil {
+		return err
+	}
 	n.audit, err = audit.New(n.cfg.Audit)
 	return err
 }

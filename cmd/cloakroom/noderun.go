@@ -73,23 +73,22 @@ func (a *app) runNode(ctx context.Context, path, joinToken string) error {
 	if err != nil {
 		return err
 	}
-	doors, err := openDoors(file)
+	if h.node, err = node.Open(ctx, cfg); err != nil {
+		return err
+	}
+	if err := h.serve(ctx); err != nil {
+		return errors.Join(err, h.node.Close())
+	}
+	return h.end()
+}
+
+// serve opens both doors, brings the node up and keeps it up until ctx ends.
+func (h *host) serve(ctx context.Context) error {
+	doors, err := openDoors(h.file)
 	if err != nil {
 		return err
 	}
 	defer doors.close()
-	if h.node, err = node.Open(ctx, cfg); err != nil {
-		return err
-	}
-	clear(cfg.JoinToken)
-	if err := h.serve(ctx, doors); err != nil {
-		return errors.Join(err, h.node.Close())
-	}
-	return h.end(ctx)
-}
-
-// serve opens both doors, brings the node up and keeps it up until ctx ends.
-func (h *host) serve(ctx context.Context, doors *doors) error {
 	if err := h.node.ServeOperators(doors.operator); err != nil {
 		return err
 	}
@@ -118,9 +117,10 @@ func (h *host) serve(ctx context.Context, doors *doors) error {
 }
 
 // end stops the node in order.
-func (h *host) end(context.Context) error {
+func (h *host) end() error {
 	tellSupervisor("STOPPING=1") //nolint:errcheck // it will see
 	h.log.Info("node stopping: leads are handed over, requests end")
+	h.node.Leave(h.file.API.Linger)
 	err := h.node.Close()
 	if err == nil {
 		h.log.Info("node stopped")
@@ -165,9 +165,6 @@ func (h *host) config(joinToken string) (node.Config, error) {
 	if cfg.JoinToken, err = h.app.readJoinToken(joinToken); err != nil {
 		return cfg, err
 	}
-	if err := os.MkdirAll(filepath.Dir(f.Audit.File), 0o700); err != nil {
-		return cfg, fmt.Errorf("open audit log: %w", err)
-	}
 	return cfg, cfg.RecordIn(f.Audit.File, f.Audit.OnFailure)
 }
 
@@ -207,8 +204,7 @@ func (d *doors) close() {
 	}
 }
 
-// openDoors opens the ports for services and operators, so that a port that is
-// taken is noticed before anything else happens.
+// openDoors opens the ports for services and operators.
 func openDoors(f *nodefile.File) (*doors, error) {
 	d := &doors{}
 	var err error

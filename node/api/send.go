@@ -30,7 +30,7 @@ func (x *exchange) send(status int, contentType []string, buf []byte) error {
 	h["Content-Type"] = contentType
 	h["Content-Length"] = x.length[:]
 	h["Cache-Control"] = noStore
-	if x.r.Close || !x.r.ProtoAtLeast(1, 1) {
+	if x.r.Close || !x.r.ProtoAtLeast(1, 1) || x.server.leaving.Load() {
 		x.last = true
 	}
 	if x.last {

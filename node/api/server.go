@@ -36,6 +36,7 @@ type Server struct {
 	exchanges sync.Pool // of *exchange, which hold no plaintext
 
 	closing  atomic.Bool
+	leaving  atomic.Bool // every answer is the last of its connection
 	inFlight atomic.Int64
 	requests atomic.Uint64
 	shed     atomic.Uint64
@@ -124,6 +125,11 @@ func (s *Server) Close(ctx context.Context) error {
 	}
 	return nil
 }
+
+// Farewell has every answer from now on be the last one of its connection, so
+// that callers go elsewhere between two requests and none of theirs is lost
+// when Close comes. New connections are still served.
+func (s *Server) Farewell() { s.leaving.Store(true) }
 
 // Cut ends the front door the way a crash does: the listener and every
 // connection are closed at once, and nobody gets an answer any more. Handlers

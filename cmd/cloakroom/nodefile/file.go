@@ -34,6 +34,7 @@ type File struct {
 		Advertise string // URL or host:port for callers; may be empty
 		TLS       string // "internal" or ""; "" with a certificate, or without TLS
 		Cert, Key string // PEM files
+		Linger    time.Duration
 	}
 	Operator struct {
 		Listen string // host:port, or unix:/path

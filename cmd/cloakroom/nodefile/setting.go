@@ -35,6 +35,9 @@ func settings(f *File) []setting {
 		{key: "api.tls.key", value: path(&f.API.Key), reload: true,
 			doc: "File with its private key, PEM."},
 
+		{key: "api.linger", value: duration(&f.API.Linger, 0, time.Minute), preset: "2s",
+			doc: "How long at its end a node goes on answering, after `/readyz` has said no, so that callers and load balancers go elsewhere first. It ends sooner when nobody is connected."},
+
 		{key: "operator.listen", value: hostPortOrSocket(&f.Operator.Listen), preset: "127.0.0.1:8201",
 			doc: "Where operators reach this node: a TCP address, always TLS with a certificate of the cluster's own authority, or `unix:/path` for a socket that only this user may open."},
 
