@@ -8,7 +8,6 @@ import (
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/hex"
-	"encoding/pem"
 	"errors"
 	"fmt"
 	"math/big"
@@ -151,7 +150,7 @@ func (d sideDoor) Public() operator.Public {
 	p := operator.Public{
 		Version: Version(), Node: d.cfg.Name, Stage: stage.String(),
 		Sealed: stage == Sealed || stage == Pending, Ready: stage == Ready && d.ready.Load(),
-		Fingerprint: d.ownFingerprint(),
+		Fingerprint: d.TLSFingerprint(),
 	}
 	if p.Sealed {
 		unseal := d.UnsealProgress()
@@ -192,15 +191,19 @@ func (n *Node) ownTLS() *tls.Config {
 // ownCertificate returns the node's certificate of the cluster with its root.
 // Before there is one the node signs for itself: its fingerprint is that of its
 // key, which stays.
-func (n *Node) ownCertificate(*tls.ClientHelloInfo) (*tls.Certificate, error) {
-	key, err := n.ownKey()
+func (n *Node) ownCertificate(hello *tls.ClientHelloInfo) (*tls.Certificate, error) {
+	own, err := n.Certificate(hello)
+	if err == nil || n.folder == nil {
+		return own, err
+	}
+	key, err := n.folderKey()
 	if err != nil {
 		return nil, err
 	}
 	now := n.now()
 	template := &x509.Certificate{
 		SerialNumber: big.NewInt(now.UnixNano()), Subject: pkix.Name{CommonName: n.cfg.Name}, DNSNames: []string{cert.ServerName},
-		NotBefore: now.Add(-certBefore), NotAfter: now.Add(24 * time.Hour), KeyUsage: x509.KeyUsageDigitalSignature,
+		NotBefore: now.Add(-certBefore), NotAfter: now.Add(provisional), KeyUsage: x509.KeyUsageDigitalSignature,
 		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
 	}
 	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
@@ -210,33 +213,25 @@ func (n *Node) ownCertificate(*tls.ClientHelloInfo) (*tls.Certificate, error) {
 	return &tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}, nil
 }
 
-// ownKey reads the node's TLS key.
-func (n *Node) ownKey() (*ecdsa.PrivateKey, error) {
-	if n.folder == nil {
-		return nil, errors.New("this node keeps no TLS key")
-	}
+// provisional is how long a certificate is good for that a node signs for
+// itself, at each connection anew.
+const provisional = 24 * time.Hour
+
+// folderKey reads the TLS key of a node that has no certificate yet.
+func (n *Node) folderKey() (*ecdsa.PrivateKey, error) {
 	text, err := n.folder.Key()
 	if err != nil {
 		return nil, err
 	}
-	block, _ := pem.Decode(text)
-	if block == nil {
-		return nil, errors.New("node.key is no PEM file")
-	}
-	parsed, err := x509.ParsePKCS8PrivateKey(block.Bytes)
-	if err != nil {
-		return nil, errors.New("node.key is not a key of this program")
-	}
-	key, ok := parsed.(*ecdsa.PrivateKey)
-	if !ok {
-		return nil, errors.New("node.key is not a P-256 key")
-	}
-	return key, nil
+	return parseTLSKey(text)
 }
 
-// ownFingerprint names the node's TLS key, "" if it has none yet.
-func (n *Node) ownFingerprint() string {
-	key, err := n.ownKey()
+// TLSFingerprint names the TLS key of this node, "" before it has one.
+func (n *Node) TLSFingerprint() string {
+	if known := n.Fingerprint(); known != "" || n.folder == nil {
+		return known
+	}
+	key, err := n.folderKey()
 	if err != nil {
 		return ""
 	}
@@ -246,6 +241,3 @@ func (n *Node) ownFingerprint() string {
 	}
 	return keyFingerprint(public)
 }
-
-// TLSFingerprint names the TLS key of this node, "" before it has one.
-func (n *Node) TLSFingerprint() string { return n.ownFingerprint() }

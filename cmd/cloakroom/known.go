@@ -141,11 +141,15 @@ func (k *known) hasHost(addr string) bool {
 	return false
 }
 
-// remember notes the fingerprint of a node that was made on this machine.
-func (k *known) remember(addr, node string) error {
+// remember notes the fingerprints of a node that this user runs.
+func (k *known) remember(addr, node, cluster string) error {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	k.servers[addr] = server{Node: node}
+	met := server{node, cluster}
+	if node == "" || k.servers[addr] == met {
+		return nil
+	}
+	k.servers[addr] = met
 	return k.save()
 }
 

@@ -101,19 +101,48 @@ func (h *host) serve(ctx context.Context) error {
 	defer stop()
 	h.log.Info("node started", "node", h.file.Node.Name, "version", node.Version(), "operators", h.file.Operator.Listen,
 		"api", h.file.API.Listen, "cluster", h.file.Cluster.Listen, "fingerprint", h.node.TLSFingerprint())
+	h.introduce()
 	if err := h.node.Run(ctx); err != nil {
 		if ctx.Err() != nil {
 			return nil // told to stop before it was up
 		}
 		return err
 	}
-	h.log.Info("node ready", "node", h.file.Node.Name)
+	h.introduce()
+	h.log.Info("node ready", "node", h.file.Node.Name, "cluster_fingerprint", h.node.ClusterFingerprint())
 	fmt.Fprintf(h.app.out, "ready %s\noperator %s\n", h.apiURL(), h.file.Operator.Listen)
 	if err := tellSupervisor("READY=1"); err != nil {
 		h.log.Warn("the supervisor could not be told", "error", err)
 	}
 	<-ctx.Done()
 	return nil
+}
+
+// introduce has the commands that the same user gives on this machine know this
+// node without being told its fingerprint. A service without a home has nobody
+// to tell.
+func (h *host) introduce() {
+	servers, err := readKnown()
+	addr := h.operatorAddr()
+	if err == nil && addr != "" {
+		err = servers.remember(addr, h.node.TLSFingerprint(), h.node.ClusterFingerprint())
+	}
+	if err != nil {
+		h.log.Debug("own fingerprint not noted", "error", err)
+	}
+}
+
+// operatorAddr is how the operator listener is reached on this machine; "" for
+// a socket, which needs no fingerprint.
+func (h *host) operatorAddr() string {
+	host, port, err := net.SplitHostPort(h.file.Operator.Listen)
+	if err != nil {
+		return ""
+	}
+	if ip := net.ParseIP(host); host == "" || ip != nil && ip.IsUnspecified() {
+		host = "127.0.0.1"
+	}
+	return net.JoinHostPort(host, port)
 }
 
 // end stops the node in order.
@@ -141,7 +170,7 @@ func (h *host) config(joinToken string) (node.Config, error) {
 	f := h.file
 	cfg := node.Config{
 		Name: f.Node.Name, Folder: f.Node.Data, Logger: h.log, KeepDumpable: h.app.keepDumpable,
-		Network: &node.Network{Listen: f.Cluster.Listen, Advertise: f.Cluster.Advertise, Zone: f.Node.Zone},
+		Network: &node.Network{Listen: f.Cluster.Listen, Advertise: f.Cluster.Advertise, Zone: f.Node.Zone, API: f.API.Advertise},
 		OwnTLS:  f.API.TLS == "internal",
 	}
 	cfg.LimitCallers(f.Limits.Connections, f.Limits.Requests, f.Limits.Streams, f.Limits.StreamsEach)

@@ -131,6 +131,8 @@ func TestNodeRun(t *testing.T) {
 			t.Errorf("%v: %d %s%s, want %d and %q", args, got, stdout, stderr, code, want)
 		}
 	}
+	ask(0, "n1 (this one)", "status") // whoever runs a node knows it
+	t.Setenv("XDG_CONFIG_HOME", t.TempDir())
 	ask(1, "is not known yet: it shows the fingerprint "+f.fingerprint, "status")
 	ask(0, "single person", "status", "--fingerprint", f.fingerprint)
 	ask(0, "n1 (this one)", "status")

@@ -166,7 +166,7 @@ func TestAnImpostorGetsNothing(t *testing.T) {
 		t.Fatal(err)
 	}
 	host := impostor.Listener.Addr().String()
-	if err := servers.remember(host, client.Fingerprint(testCertificate(t).Leaf)); err != nil {
+	if err := servers.remember(host, client.Fingerprint(testCertificate(t).Leaf), ""); err != nil {
 		t.Fatal(err)
 	}
 	code, _, stderr := runHere("secret-token\n", "nodes", "list", "--addr", host, "--token-file", "-")
