@@ -80,7 +80,7 @@ func (c *Cluster) askChanges(ctx context.Context, node string, asked []*ChangesP
 			p.Err = err
 			return
 		}
-		request.Parts = append(request.Parts, wire.ChangesPart{Group: uint32(s.id), Generation: s.generation, After: p.After})
+		request.Parts = append(request.Parts, wire.ChangesPart{Group: uint32(s.id), Generation: s.generation.Load(), After: p.After})
 	}
 	var reply wire.ChangesReply
 	err := c.net.ask(ctx, node, wire.Changes, request.Append(nil), &reply)
@@ -161,5 +161,5 @@ func (c *Cluster) Generation(id cloakroom.ShardID) uint32 {
 	if err != nil {
 		return 0
 	}
-	return s.generation
+	return s.generation.Load()
 }

@@ -21,7 +21,7 @@ func TestAnEntryTooLargeForAnAnswerIsAGap(t *testing.T) {
 	n := h.node("n1")
 	var request wire.ChangesRequest
 	for _, s := range *n.shards.Load() {
-		request.Parts = append(request.Parts, wire.ChangesPart{Group: uint32(s.id), Generation: s.generation, After: 7})
+		request.Parts = append(request.Parts, wire.ChangesPart{Group: uint32(s.id), Generation: s.generation.Load(), After: 7})
 	}
 	body, err := n.serveChanges(request.Append(nil))
 	if err != nil {

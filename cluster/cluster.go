@@ -25,6 +25,7 @@ import (
 	"cloakroom/cluster/confirm"
 	"cloakroom/cluster/directory"
 	"cloakroom/cluster/replica"
+	"cloakroom/cluster/wal"
 )
 
 // Cluster is this node's part of the cluster.
@@ -40,6 +41,12 @@ type Cluster struct {
 	// reading is held while a replica's state is read, and by whoever takes a
 	// member out of its group.
 	reading sync.RWMutex
+
+	refounded atomic.Uint64 // shards that began anew, by word of this node
+
+	recalled atomic.Pointer[directory.View] // see known; nil: nothing, or not needed any more
+	started  atomic.Uint64                  // see boot
+	later    atomic.Uint64                  // boot of this node that the cluster was found to know
 
 	net    *network      // nil: alone
 	open   chan struct{} // closed once net is complete
@@ -113,7 +120,15 @@ func Open(cfg Config) (*Cluster, error) {
 	if c.life, err = newLife(cfg.Rand); err != nil {
 		return nil, fmt.Errorf("start cluster: %w", err)
 	}
-	c.desk, c.scribe = newDesk(cfg.Generation), newScribe()
+	c.desk, c.scribe = newDesk(cfg.Generation, c.sealDirectory), newScribe()
+	if cfg.Disk != nil {
+		network := *cfg.Network
+		network.Boot = cfg.Disk.Boot
+		c.cfg.Network = &network
+	}
+	if cfg.Network != nil {
+		c.started.Store(c.cfg.Network.Boot)
+	}
 	if cfg.Network != nil {
 		if err := c.openNetwork(); err != nil {
 			c.end(true)
@@ -144,25 +159,35 @@ func (c *Cluster) Enter(ctx context.Context) error {
 
 // begin gets the directory going.
 func (c *Cluster) begin(ctx context.Context) error {
-	self, err := newIdentity(c.cfg.Rand)
+	self, kept, err := c.own()
 	if err != nil {
 		return err
 	}
-	founder := c.net == nil || len(c.cfg.Network.Seeds) == 0
+	founder := c.founds()
 	m, err := c.startMember(&c.desk.group, self, founder)
+	if kept && errors.Is(err, wal.ErrDamaged) {
+		m, err = c.startOther(&self, err)
+		kept = false
+	}
 	if err != nil {
 		return err
 	}
 	c.seat(&c.desk.group, m)
 	c.running.Go(c.recordErasures) // stopped by end
-	if founder {
+	switch {
+	case founder:
 		err = c.found(ctx, m)
-	} else {
-		err = c.join(ctx, self)
+	case kept:
+		err = c.comeBack(ctx, self)
+	default:
+		if err = c.join(ctx, self); errors.Is(err, errRolledBack) {
+			err = c.beginAnew(ctx, err)
+		}
 	}
 	if err != nil || c.net == nil {
 		return err
 	}
+	c.recalled.Store(nil)                          // the own view knows better
 	c.running.Go(func() { c.tend(&c.desk.group) }) // stopped by end
 	c.running.Go(c.tick)                           // stopped by end
 	c.running.Go(c.renewView)                      // stopped by end
@@ -178,6 +203,8 @@ func (c *Cluster) found(ctx context.Context, m *member) error {
 		return directory.GroupInfo{Generation: c.cfg.Generation, Replicas: []directory.ReplicaInfo{
 			{ID: self.ID, Address: self.Addr, Node: c.cfg.Node, Life: c.life, State: directory.Voter}}}
 	}
+	durable := founded(m.self)
+	durable.Replicas[0].Durable = c.cfg.Disk != nil
 	shards := make([]directory.ShardInfo, c.cfg.Shards)
 	for i := range shards {
 		self, err := newIdentity(c.cfg.Rand)
@@ -201,7 +228,7 @@ func (c *Cluster) found(ctx context.Context, m *member) error {
 	}
 	result, err := c.ProposeDirectory(ctx, &directory.Command{Init: &directory.Init{
 		ClusterID: c.cfg.ClusterID, Settings: c.cfg.Settings,
-		Nodes: []directory.NodeInfo{node}, Directory: founded(m.self), Shards: shards}})
+		Nodes: []directory.NodeInfo{node}, Directory: durable, Shards: shards}})
 	if err != nil {
 		return err
 	}
@@ -251,7 +278,7 @@ func (c *Cluster) Start(ctx context.Context) error {
 	for i := range shards {
 		shards[i] = newShard(&c.cfg, cloakroom.ShardID(i), view.Shards[i].Generation)
 	}
-	founder := c.net == nil || len(c.cfg.Network.Seeds) == 0
+	founder := c.founds()
 	if founder {
 		if err := c.startFounded(ctx, view, shards); err != nil {
 			c.endShards(shards)

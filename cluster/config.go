@@ -35,6 +35,14 @@ type Config struct {
 	// count; a joiner takes them from the directory, Generation apart.
 	Network *Network
 
+	// Disk is where the directory's log is kept; nil: in memory. It needs
+	// Network.
+	Disk *Disk
+	// SealDirectory and OpenDirectory append to dst, as SealBatch and OpenBatch
+	// do for shards; default: the directory's commands are not sealed.
+	SealDirectory func(dst []byte, group, generation uint32, command []byte) ([]byte, error)
+	OpenDirectory func(dst []byte, group, generation uint32, sealed []byte) ([]byte, error)
+
 	Clock Clock
 	// Uptime is the time since this machine was started. It is never set and
 	// goes on while the machine sleeps (CLOCK_BOOTTIME), and two nodes' must
@@ -63,6 +71,10 @@ type Config struct {
 	// that are missing (then it returns none), and whether there are more. nil:
 	// other nodes are told of none.
 	Changes func(shard cloakroom.ShardID, after uint64, limit int) (changes []LoggedChange, reach uint64, gap, more bool)
+
+	// Refounded is told of each shard that this node, leading the directory,
+	// had begin anew because all its voters were gone. nil: nobody is.
+	Refounded func(shard cloakroom.ShardID, generation uint32)
 
 	// MapLog and UnmapLog hand out off-heap memory for logs.
 	MapLog   func(n int) ([]byte, error)
@@ -102,6 +114,8 @@ func (c *Config) check() error {
 	fault(c.Shards < 1 || c.Shards > cloakroom.MaxShards, fmt.Sprintf("Shards must be 1 to %d", cloakroom.MaxShards))
 	fault(c.Clock == nil, "Clock is missing")
 	fault(c.Network != nil && c.Uptime == nil, "Uptime is missing")
+	fault(c.Disk != nil && c.Network == nil, "Disk needs Network")
+	fault((c.SealDirectory == nil) != (c.OpenDirectory == nil), "SealDirectory and OpenDirectory go together")
 	fault(c.Rand == nil, "Rand is missing")
 	fault(c.Machine == nil, "Machine is missing")
 	fault(c.SealBatch == nil || c.OpenBatch == nil, "SealBatch and OpenBatch are needed")
@@ -110,6 +124,9 @@ func (c *Config) check() error {
 	fault(c.QueueBytes < cloakroom.MaxEntryBytes, fmt.Sprintf("QueueBytes is under %d", cloakroom.MaxEntryBytes))
 	if c.Network != nil {
 		faults = append(faults, c.Network.check()...)
+	}
+	if c.Disk != nil {
+		faults = append(faults, c.Disk.check()...)
 	}
 	return errors.Join(faults...)
 }

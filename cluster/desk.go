@@ -17,6 +17,7 @@ import (
 type desk struct {
 	group
 	clerk sync.WaitGroup
+	seal  func(dst, data []byte) ([]byte, error)
 
 	mu      sync.RWMutex // closed and sends to changes
 	closed  bool
@@ -40,9 +41,10 @@ type change struct {
 }
 
 // newDesk makes the desk and starts its clerk.
-func newDesk(generation uint32) *desk {
-	d := &desk{changes: make(chan *change, maxChanges)}
-	d.id, d.generation = directory.DirectoryGroup, generation
+func newDesk(generation uint32, seal func(dst, data []byte) ([]byte, error)) *desk {
+	d := &desk{seal: seal, changes: make(chan *change, maxChanges)}
+	d.id = directory.DirectoryGroup
+	d.generation.Store(generation)
 	d.clerk.Go(d.serve) // stopped by close
 	return d
 }
@@ -66,7 +68,11 @@ func (d *desk) carryOut(c *change) error {
 	if err := m.replica.AwaitRoom(context.Background()); err != nil {
 		return moved(m, err)
 	}
-	_, answer, err := m.replica.Apply(c.data)
+	sealed, err := d.seal(nil, c.data)
+	if err != nil {
+		return fmt.Errorf("seal command: %w", err)
+	}
+	_, answer, err := m.replica.Apply(sealed)
 	if err != nil {
 		return moved(m, err)
 	}

@@ -76,7 +76,7 @@ func atGate(ctx context.Context, answer func(context.Context, Peer, []byte) ([]b
 
 // pin returns the TLS key that a node is registered with.
 func (n *network) pin(node string) (key [32]byte, ok bool) {
-	view := n.c.Directory()
+	view := n.c.known()
 	if view.Epoch == 0 {
 		if remembered := n.c.cfg.Network.Gate.Pin; remembered != nil {
 			return remembered(node)

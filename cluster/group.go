@@ -12,7 +12,7 @@ import (
 // group is one Raft group as this node sees it.
 type group struct {
 	id         directory.GroupID
-	generation uint32
+	generation atomic.Uint32 // grows when the group begins anew
 
 	member  atomic.Pointer[member] // the replica that lives here; nil: none
 	changed bell.Bell              // rings when member changes

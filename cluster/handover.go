@@ -46,7 +46,7 @@ func (c *Cluster) successor(m *member) (replica.Identity, bool) {
 		_, r, known := view.Replica(other.ID)
 		node, there := view.Node(r.Node)
 		if other.Voter && other.ID != m.self.ID && known && there && r.State != directory.Leaving &&
-			node.Life == r.Life && c.there(&node) {
+			view.Lives(&r) && c.there(&node) {
 			return other.Identity, true
 		}
 	}

@@ -32,16 +32,12 @@ const (
 // join has this node taken into the cluster of its seeds and returns when the
 // directory's own view, which is here by then, says so.
 func (c *Cluster) join(ctx context.Context, self replica.Identity) error {
-	mine := func(v *directory.View) bool {
-		n, there := v.Node(c.cfg.Node)
-		return there && n.Life == c.life
-	}
 	for {
-		if err := c.knock(ctx, c.cfg.Network.Seeds, self); err != nil {
+		if err := c.knock(ctx, c.acquaintances(), self); err != nil {
 			return err
 		}
 		soon, cancel := context.WithTimeout(ctx, shownTime)
-		err := c.views.await(soon, mine)
+		err := c.views.await(soon, c.shows)
 		cancel()
 		if err == nil {
 			return nil
@@ -59,7 +55,7 @@ func (c *Cluster) knock(ctx context.Context, addrs []string, self replica.Identi
 		var faults []error
 		for _, addr := range addrs {
 			err := c.knockAt(ctx, addr, self)
-			if err == nil || errors.Is(err, cloakroom.ErrConflict) {
+			if err == nil || errors.Is(err, cloakroom.ErrConflict) || errors.Is(err, ErrRemoved) {
 				return err
 			}
 			faults = append(faults, err)
@@ -78,11 +74,7 @@ func (c *Cluster) knock(ctx context.Context, addrs []string, self replica.Identi
 func (c *Cluster) knockAt(ctx context.Context, addr string, self replica.Identity) error {
 	ctx, cancel := context.WithTimeout(ctx, knockTime)
 	defer cancel()
-	req := wire.JoinRequest{Node: c.cfg.Node, Life: c.life, Address: c.net.Addr(), Zone: c.cfg.Network.Zone,
-		Replica: wire.Identity{ID: self.ID, Address: self.Addr}, API: c.cfg.Network.API, Boot: c.cfg.Network.Boot}
-	if prove := c.cfg.Network.Gate.Prove; prove != nil {
-		req.Proof = prove(req.Node, req.Life)
-	}
+	req := c.joinRequest(self)
 	body, who, err := c.net.CallAt(ctx, addr, uint8(wire.Join), req.Append(nil))
 	if err != nil {
 		return fmt.Errorf("join at %s: %w", addr, err)
@@ -91,10 +83,14 @@ func (c *Cluster) knockAt(ctx context.Context, addr string, self replica.Identit
 	if err := reply.Decode(body); err != nil {
 		return fmt.Errorf("join at %s: %w", addr, err)
 	}
+	if known := refusedJoin[reply.Reason]; known != nil {
+		c.later.Store(reply.Boot)
+		return fmt.Errorf("join at %s: %w: %s", who.Node, known, reply.Text)
+	}
 	if err := reply.Code.Err(); err != nil {
 		return fmt.Errorf("join at %s: %w: %s", who.Node, err, reply.Text)
 	}
-	if reply.Generation != c.desk.generation {
+	if reply.Generation != c.desk.generation.Load() {
 		return fmt.Errorf("join at %s: %w: the directory is of generation %d", who.Node, cloakroom.ErrConflict, reply.Generation)
 	}
 	if reply.Epoch > c.net.book.Load().epoch {
@@ -102,6 +98,17 @@ func (c *Cluster) knockAt(ctx context.Context, addr string, self replica.Identit
 		c.net.Review()
 	}
 	return nil
+}
+
+// joinRequest says who this node is, and which replica of the directory it
+// brings.
+func (c *Cluster) joinRequest(self replica.Identity) wire.JoinRequest {
+	req := wire.JoinRequest{Node: c.cfg.Node, Life: c.life, Address: c.net.Addr(), Zone: c.cfg.Network.Zone,
+		API: c.cfg.Network.API, Boot: c.boot(), Replica: wire.Identity{ID: self.ID, Address: self.Addr}}
+	if prove := c.cfg.Network.Gate.Prove; prove != nil {
+		req.Proof = prove(req.Node, req.Life)
+	}
+	return req
 }
 
 // serveJoin takes a node into the cluster.
@@ -112,10 +119,11 @@ func (c *Cluster) serveJoin(ctx context.Context, from peer.Peer, body []byte) ([
 	}
 	ctx, cancel := early(ctx)
 	defer cancel()
-	reply := wire.JoinReply{Generation: c.desk.generation}
+	reply := wire.JoinReply{Generation: c.desk.generation.Load()}
 	err := c.welcome(ctx, from, &req)
 	if err != nil {
-		reply.Text = err.Error()
+		info, _ := c.Directory().Node(req.Node)
+		reply.Text, reply.Reason, reply.Boot = err.Error(), reasonOf(err), info.Boot
 	} else {
 		reply.Epoch, reply.Members = directoryVoters(c.Directory())
 	}
@@ -137,9 +145,14 @@ func (c *Cluster) welcome(ctx context.Context, from peer.Peer, req *wire.JoinReq
 	if err := c.cfg.Network.Gate.check(req); err != nil {
 		return err
 	}
-	key := directory.Digest{} // of one life only
-	if req.Boot > 0 {
-		key = directory.Digest(from.Key)
+	return c.enrol(ctx, req, directory.Digest(from.Key))
+}
+
+// enrol registers a life of a node with that TLS key, and the replica of the
+// directory that it brings.
+func (c *Cluster) enrol(ctx context.Context, req *wire.JoinRequest, key directory.Digest) error {
+	if req.Boot == 0 {
+		key = directory.Digest{} // of one life only
 	}
 	if err := c.repeat(ctx, func() (*directory.Command, error) { return c.register(ctx, req, key) }); err != nil {
 		return fmt.Errorf("register node: %w", err)
@@ -182,10 +195,12 @@ func (c *Cluster) register(ctx context.Context, req *wire.JoinRequest, key direc
 	}
 	switch {
 	case info.State == directory.Removed:
-		return nil, fmt.Errorf("%s was removed from the cluster, it needs a new join token: %w", req.Node, cloakroom.ErrDenied)
+		return nil, fmt.Errorf("%s needs a new join token: %w", req.Node, ErrRemoved)
+	case info.Boot > 0 && req.Boot <= info.Boot:
+		return nil, fmt.Errorf("start %d, and start %d is registered: %w", req.Boot, info.Boot, errRolledBack)
 	case info.State == directory.Pending:
 		return nil, fmt.Errorf("%s is pending, it must be admitted first: %w", req.Node, cloakroom.ErrDenied)
-	case info.Seated() && c.answers(ctx, &info):
+	case info.Seated() && req.Node != c.cfg.Node && c.answers(ctx, &info):
 		return nil, fmt.Errorf("a node called %s lives at %s: %w", info.Name, info.Address, cloakroom.ErrConflict)
 	}
 	return &directory.Command{PutNode: &directory.PutNode{Replaces: info.LastLife(),
@@ -200,19 +215,24 @@ func (c *Cluster) answers(ctx context.Context, info *directory.NodeInfo) bool {
 		return false
 	}
 	for range pings {
-		if c.answersOnce(ctx, info) {
-			return true
+		if there, sure := c.answersOnce(ctx, info); sure {
+			return there
 		}
 	}
 	return false
 }
 
-func (c *Cluster) answersOnce(ctx context.Context, info *directory.NodeInfo) bool {
+// answersOnce asks once. It is sure of a life that answers, and of one whose
+// node answers as another.
+func (c *Cluster) answersOnce(ctx context.Context, info *directory.NodeInfo) (there, sure bool) {
 	ctx, cancel := context.WithTimeout(ctx, pingTime)
 	defer cancel()
 	body, _, err := c.net.CallAt(ctx, info.Address, uint8(wire.Ping), (&wire.PingRequest{}).Append(nil))
 	var reply wire.PingReply
-	return err == nil && reply.Decode(body) == nil && reply.Node == info.Name && reply.Life == info.Life
+	if err != nil || reply.Decode(body) != nil || reply.Node != info.Name {
+		return false, false
+	}
+	return reply.Life == info.Life, true
 }
 
 // enlist returns the next command that makes req's directory replica the one
@@ -220,7 +240,7 @@ func (c *Cluster) answersOnce(ctx context.Context, info *directory.NodeInfo) boo
 func (c *Cluster) enlist(req *wire.JoinRequest) (*directory.Command, error) {
 	view := c.Directory()
 	if _, r, there := view.Replica(req.Replica.ID); there && r.State == directory.Leaving {
-		return nil, fmt.Errorf("that replica has left: %w", cloakroom.ErrConflict)
+		return nil, errReplicaLeft
 	}
 	for _, r := range view.Directory.Replicas {
 		switch {
@@ -242,7 +262,7 @@ func (c *Cluster) enlist(req *wire.JoinRequest) (*directory.Command, error) {
 func directoryVoters(view *directory.View) (epoch uint64, members []wire.Member) {
 	for i := range view.Directory.Replicas {
 		r := &view.Directory.Replicas[i]
-		if n, there := view.Node(r.Node); there && n.Life == r.Life && r.State == directory.Voter && len(members) < wire.MaxMembers {
+		if n, there := view.Node(r.Node); there && view.Lives(r) && n.Seated() && r.State == directory.Voter && len(members) < wire.MaxMembers {
 			members = append(members, wire.Member{ID: r.ID, Address: r.Address, Node: n.Name, Life: n.Life, NodeAddress: n.Address})
 		}
 	}

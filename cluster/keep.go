@@ -55,6 +55,7 @@ func (k *keeping) keep(ctx context.Context) time.Duration {
 	if c.net == nil {
 		return whenever // alone: nothing ever changes
 	}
+	k.begun()
 	m := g.member.Load()
 	want, listed := c.wanted(g, m)
 	if m == nil {
@@ -67,7 +68,7 @@ func (k *keeping) keep(ctx context.Context) time.Duration {
 	case !m.serves():
 		return k.replace(ctx, m)
 	case k.known == m.self.ID && !listed, want != nil && want.ID != m.self.ID:
-		c.retire(g) // dropped, or superseded
+		c.dismiss(g, "the directory has it no more") // dropped, or superseded
 		return atOnce
 	case g.id == directory.DirectoryGroup:
 		return k.seek(ctx, m)
@@ -96,7 +97,7 @@ func (c *Cluster) wanted(g *group, m *member) (want *directory.ReplicaInfo, list
 		r := &info.Replicas[i]
 		mine := m != nil && r.ID == m.self.ID
 		listed = listed || mine
-		if r.Node == c.cfg.Node && r.Life == c.life && r.State != directory.Leaving && (mine || !c.isSpent(r.ID)) {
+		if r.Node == c.cfg.Node && r.State != directory.Leaving && (mine || r.Life == c.life && !c.isSpent(r.ID)) {
 			want = r
 		}
 	}
@@ -107,6 +108,8 @@ func (c *Cluster) wanted(g *group, m *member) (want *directory.ReplicaInfo, list
 // directory no view would ever name another.
 func (k *keeping) begin(ctx context.Context, want *directory.ReplicaInfo) time.Duration {
 	switch {
+	case want != nil && want.State == directory.Voter:
+		return k.lead(ctx, replica.Identity{ID: want.ID, Addr: want.Address}) // no voter was ever started before it was preparing
 	case want != nil:
 		return k.start(replica.Identity{ID: want.ID, Addr: want.Address})
 	case k.g.id == directory.DirectoryGroup:
@@ -159,7 +162,7 @@ func (k *keeping) replace(ctx context.Context, m *member) time.Duration {
 	if k.g.id == directory.DirectoryGroup {
 		if len(k.c.others()) > 0 {
 			k.replaced()
-			k.c.retire(k.g)
+			k.c.dismiss(k.g, "the replica was parked")
 			return atOnce
 		}
 		return whenever

@@ -19,7 +19,9 @@ func TestNoReplicaLivesTwice(t *testing.T) {
 	c := h.node("n2").Cluster
 	g := c.group(1)
 	first := g.member.Load().self
-	if _, err := c.startMember(&group{id: 1, generation: 1}, first, false); !errors.Is(err, cloakroom.ErrConflict) {
+	again := &group{id: 1}
+	again.generation.Store(1)
+	if _, err := c.startMember(again, first, false); !errors.Is(err, cloakroom.ErrConflict) {
 		t.Errorf("it was started again: %v", err)
 	}
 	if want, _ := c.wanted(g, nil); want != nil {

@@ -104,7 +104,7 @@ func (c *Cluster) leaseAsks(out map[string]*leaseAsk, every time.Duration) map[s
 		m.leader, m.asked = node, now
 		a.members = append(a.members, m)
 		a.request.Parts = append(a.request.Parts, wire.LeasePart{
-			Group: uint32(s.id), Generation: s.generation, Term: m.replica.Term(), Replica: m.id})
+			Group: uint32(s.id), Generation: s.generation.Load(), Term: m.replica.Term(), Replica: m.id})
 	}
 	return asks
 }

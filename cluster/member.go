@@ -10,18 +10,21 @@ import (
 	"cloakroom/cluster/directory"
 	"cloakroom/cluster/lease"
 	"cloakroom/cluster/replica"
+	"cloakroom/cluster/wal"
 )
 
 // member is one life of a local replica, with its state. What finds it in its
 // group under Cluster.reading may use the state until it gives that up.
 type member struct {
-	self    replica.Identity
-	id      []byte // of self, for the wire
-	replica *replica.Replica
-	machine Machine            // of a shard; nil for the directory
-	ledger  *directory.Machine // of the directory; nil for a shard
-	state   io.Closer          // gives the state's memory back; nil: nothing to give
-	stream  io.Closer          // nil: reaches nobody
+	self       replica.Identity
+	generation uint32 // of its group
+	id         []byte // of self, for the wire
+	replica    *replica.Replica
+	machine    Machine            // of a shard; nil for the directory
+	ledger     *directory.Machine // of the directory; nil for a shard
+	state      io.Closer          // gives the state's memory back; nil: nothing to give
+	stream     io.Closer          // nil: reaches nobody
+	store      *wal.Store         // of the directory's log; nil: in memory
 
 	broken atomic.Bool                // for tests: a machine of the directory that fails
 	voters atomic.Pointer[electorate] // of its group while it leads
@@ -52,19 +55,26 @@ func (c *Cluster) startMember(g *group, self replica.Identity, found bool) (m *m
 			c.unspent(self.ID) // it never ran
 		}
 	}()
-	m = &member{self: self, id: []byte(self.ID)}
+	m = &member{self: self, generation: g.generation.Load(), id: []byte(self.ID)}
 	machine, err := c.machineFor(g, m)
 	if err != nil {
 		return nil, fmt.Errorf("make state of %s: %w", g.id, err)
 	}
 	conf := replica.Config{
-		Group: g.id.String(), Generation: g.generation, Identity: self, Found: found, Machine: machine,
+		Group: g.id.String(), Generation: m.generation, Identity: self, Found: found, Machine: machine,
 		MapLog: c.cfg.MapLog, UnmapLog: c.cfg.UnmapLog, LogBudget: c.cfg.LogBudget, Logger: c.cfg.Logger,
 		SealSnapshot: c.cfg.SealSnapshot, OpenSnapshot: c.cfg.OpenSnapshot, SnapshotSize: c.cfg.SnapshotSize,
 		Hazards: c.cfg.hazards.replica,
 	}
 	if g.id == directory.DirectoryGroup {
 		conf.LogBudget = c.cfg.DirectoryLogBudget
+		if c.cfg.Disk != nil {
+			if m.store, err = c.store(g, self); err != nil {
+				m.release()
+				return nil, err
+			}
+			conf.Store = m.store
+		}
 	}
 	if err := c.connect(g, m, &conf); err != nil {
 		m.release()
@@ -126,7 +136,7 @@ func (c *Cluster) machineFor(g *group, m *member) (replica.Machine, error) {
 	shard, ok := g.id.Shard()
 	if !ok {
 		m.ledger = directory.New()
-		return &directoryMachine{Machine: m.ledger, publish: c.publish, broken: &m.broken}, nil
+		return &directoryMachine{Machine: m.ledger, publish: c.publish, open: c.openDirectory, broken: &m.broken}, nil
 	}
 	machine, err := c.cfg.Machine(shard)
 	if err != nil {
@@ -134,7 +144,7 @@ func (c *Cluster) machineFor(g *group, m *member) (replica.Machine, error) {
 	}
 	m.machine = machine
 	m.state, _ = machine.(io.Closer)
-	return &sealedMachine{Machine: machine, open: c.cfg.OpenBatch, group: uint32(shard), generation: g.generation, written: &m.written}, nil
+	return &sealedMachine{Machine: machine, open: c.cfg.OpenBatch, group: uint32(shard), generation: m.generation, written: &m.written}, nil
 }
 
 // release gives back what a member holds beside its replica.
@@ -144,6 +154,9 @@ func (m *member) release() error {
 		if part != nil {
 			faults = append(faults, part.Close())
 		}
+	}
+	if m.store != nil {
+		faults = append(faults, m.store.Close())
 	}
 	for _, err := range faults {
 		if err != nil {

@@ -35,7 +35,7 @@ type Network struct {
 	Gate   Gate // how others get in here
 
 	API  string // host:port of the node's front door, for lists; may be empty
-	Boot uint64 // of the node's folder; 0: it has none, and a TLS key for this life only
+	Boot uint64 // of the node's folder, Disk's if there is one; 0: it has none, and a TLS key for this life only
 }
 
 // check returns the faults of a network.
@@ -111,7 +111,7 @@ func (c *Cluster) openNetwork() error {
 	}
 	conf := c.cfg.Network
 	at := peer.Config{
-		Cluster: [16]byte(c.cfg.ClusterID), Node: c.cfg.Node, Life: c.life,
+		Cluster: [16]byte(c.cfg.ClusterID), Node: c.cfg.Node, Life: c.life, Boot: c.boot(),
 		Certificate: conf.Certificate, Roots: conf.Roots,
 		Listen: conf.Listen, Advertise: conf.Advertise, Carrier: conf.Carrier,
 		Now: c.cfg.Clock.Now, Logger: c.cfg.Logger,
@@ -138,11 +138,10 @@ var errStranger = fmt.Errorf("not a node of this cluster: %w", cloakroom.ErrDeni
 
 // resolve says where a node is, and which of its lives.
 func (n *network) resolve(node string) (addr, life string, ok bool) {
-	view := n.c.Directory()
-	if m, there := n.whois(view, node); there {
+	if m, there := n.whois(n.c.Directory(), node); there {
 		return m.NodeAddress, m.Life, true
 	}
-	info, there := view.Node(node)
+	info, there := n.c.known().Node(node)
 	return info.Address, info.Life, there && info.Seated()
 }
 
@@ -157,15 +156,22 @@ func (n *network) admit(node, life string) error {
 // errUnlisted refuses a replica that the directory does not know there.
 var errUnlisted = fmt.Errorf("not a replica of the group on that node: %w", cloakroom.ErrDenied)
 
-// admitReplica says why a replica on an admitted node may not speak for a
-// group: it must be one of the group's, of the life in which its node is.
-func (n *network) admitReplica(g directory.GroupID, node, id string) error {
+// admitReplica says why a replica may not speak for a group: it must be one of
+// the group's, on its node's disk or of the life in which its node is.
+func (n *network) admitReplica(g directory.GroupID, from peer.Peer, id string) error {
+	node := from.Node
+	if err := n.admit(node, from.Life); err != nil {
+		if g != directory.DirectoryGroup {
+			return err
+		}
+		return n.returning(from, id)
+	}
 	view := n.c.Directory()
 	if m, there := n.whois(view, node); there && g == directory.DirectoryGroup && m.ID == id {
 		return nil
 	}
 	_, life, _ := n.resolve(node)
-	if group, r, there := view.Replica(id); there && group == g && r.Node == node && r.Life == life {
+	if group, r, there := n.c.known().Replica(id); there && group == g && r.Node == node && (r.Durable || r.Life == life) {
 		return nil
 	}
 	if n.c.cfg.hazards.anybody {
@@ -185,13 +191,13 @@ func (n *network) locate(g directory.GroupID, addr string) (node, at, id string,
 			}
 		}
 	}
-	if group, r, there := view.ReplicaAt(addr); there {
+	if group, r, there := n.c.known().ReplicaAt(addr); there {
 		at, life, known := n.resolve(r.Node)
 		if n.c.cfg.hazards.anybody {
 			id, known = instead(view, g, &r)
 			return r.Node, at, id, known && group == g
 		}
-		return r.Node, at, r.ID, known && group == g && life == r.Life
+		return r.Node, at, r.ID, known && group == g && (r.Durable || life == r.Life)
 	}
 	return "", "", "", false
 }
@@ -199,9 +205,10 @@ func (n *network) locate(g directory.GroupID, addr string) (node, at, id string,
 // stream opens the stream layer of a replica.
 func (n *network) stream(g *group, self replica.Identity) (*peer.Stream, error) {
 	return n.Stream(peer.StreamConfig{
-		Group: uint32(g.id), Generation: g.generation, Replica: self.ID, Address: self.Addr,
+		Group: uint32(g.id), Generation: g.generation.Load(), Replica: self.ID, Address: self.Addr,
 		Locate: func(addr string) (node, at, id string, ok bool) { return n.locate(g.id, addr) },
-		Admit:  func(node, id string) error { return n.admitReplica(g.id, node, id) },
+		Admit:  func(from peer.Peer, id string) error { return n.admitReplica(g.id, from, id) },
+		Meet:   n.meet,
 	})
 }
 

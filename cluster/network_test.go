@@ -35,7 +35,7 @@ func TestAnUnlistedReplicaIsNotHeard(t *testing.T) {
 	mine := n2.group(1).member.Load().self
 	elsewhere := h.node("n3").group(1).member.Load().self
 	for id, heard := range map[string]bool{"r-nobody": false, elsewhere.ID: false, n2.desk.member.Load().self.ID: false, mine.ID: true} {
-		if err := n1.net.admitReplica(directory.ShardGroup(0), "n2", id); (err == nil) != heard {
+		if err := n1.net.admitReplica(directory.ShardGroup(0), peer.Peer{Node: "n2", Life: n2.life}, id); (err == nil) != heard {
 			t.Errorf("%s on n2: %v", id, err)
 		}
 	}

@@ -108,7 +108,7 @@ func (c *Cluster) proposeThere(ctx context.Context, node string, s *shard, p *pr
 
 // forward sends the items of p from one to before another.
 func (c *Cluster) forward(ctx context.Context, node string, s *shard, p *proposal, from, to int) (hint string, err error) {
-	req := wire.ProposeRequest{Group: uint32(s.id), Generation: s.generation,
+	req := wire.ProposeRequest{Group: uint32(s.id), Generation: s.generation.Load(),
 		Count: to - from, Items: p.items[p.start(from):p.ends[to-1]]}
 	var reply wire.ProposeReply
 	if from == 0 && to == len(p.ends) {

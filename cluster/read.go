@@ -270,7 +270,7 @@ func (r *reading) led(set partSet) partSet {
 
 // awaited returns the index that part i waits for, 0 if none.
 func (r *reading) awaited(i int) uint64 {
-	if p := &r.parts[i]; p.Generation == r.shards[i].generation {
+	if p := &r.parts[i]; p.Generation == r.shards[i].generation.Load() {
 		return p.Index
 	}
 	return 0

@@ -104,7 +104,7 @@ func (r *reading) route(try int) (local partSet) {
 			tokens = tokens[:min(len(tokens), a.left)]
 			a.left -= len(tokens)
 			a.set |= 1 << i
-			p := wire.ReadPart{Group: uint32(s.id), Generation: s.generation, Index: r.awaited(i), Tokens: tokens}
+			p := wire.ReadPart{Group: uint32(s.id), Generation: s.generation.Load(), Index: r.awaited(i), Tokens: tokens}
 			if own := s.member.Load(); own != nil && own.serves() {
 				p.Term, p.Replica = own.replica.Term(), own.id
 			}

@@ -98,7 +98,7 @@ func (c *Cluster) shardOf(g directory.GroupID, generation uint32) (*shard, error
 		return nil, cloakroom.ErrStarting
 	case int(id) >= len(*shards):
 		return nil, fmt.Errorf("no %s: %w", g, cloakroom.ErrMalformed)
-	case (*shards)[id].generation != generation:
+	case (*shards)[id].generation.Load() != generation:
 		return nil, fmt.Errorf("%s is of another generation: %w", g, cloakroom.ErrUnavailable)
 	}
 	return (*shards)[id], nil
@@ -126,14 +126,20 @@ func (c *Cluster) serveProgress(body []byte) ([]byte, error) {
 	if err := req.Decode(body); err != nil {
 		return nil, err
 	}
+	reply := c.progressHere(&req)
+	return reply.Append(nil), nil
+}
+
+// progressHere says how far a replica of this node has come.
+func (c *Cluster) progressHere(req *wire.ProgressRequest) wire.ProgressReply {
 	reply := wire.ProgressReply{Code: wire.Unavailable}
 	if g := c.group(directory.GroupID(req.Group)); g != nil {
 		if m := g.member.Load(); m != nil && m.self.ID == req.Replica && m.serves() {
 			p := m.replica.Progress()
-			reply = wire.ProgressReply{Code: wire.OK, Term: p.Term, Last: p.Last, Commit: p.Commit, Applied: p.Applied}
+			reply = wire.ProgressReply{Code: wire.OK, Term: p.Term, Last: p.Last, Commit: p.Commit, Applied: p.Applied, Voter: m.votes()}
 		}
 	}
-	return reply.Append(nil), nil
+	return reply
 }
 
 // groupID is a group as messages number it.

@@ -27,7 +27,7 @@ func (c *Cluster) Settle(ctx context.Context, at cloakroom.Index) error {
 	if err != nil {
 		return fmt.Errorf("settle: %w", err)
 	}
-	if at.Index == 0 || at.Generation != s.generation {
+	if at.Index == 0 || at.Generation != s.generation.Load() {
 		return fmt.Errorf("settle shard %d: no index of this generation: %w", at.Shard, cloakroom.ErrMalformed)
 	}
 	if c.net == nil || c.cfg.hazards.settleNone {
@@ -57,7 +57,7 @@ func (e *settling) there(ctx context.Context, node string) (string, error) {
 	ctx, cancel := context.WithTimeout(ctx, attemptTime)
 	defer cancel()
 	var reply wire.SettleReply
-	request := wire.SettleRequest{Group: uint32(e.s.id), Generation: e.s.generation, Index: e.at}
+	request := wire.SettleRequest{Group: uint32(e.s.id), Generation: e.s.generation.Load(), Index: e.at}
 	if err := e.c.net.ask(ctx, node, wire.Settle, request.Append(nil), &reply); err != nil {
 		return "", fmt.Errorf("%w: %v", errMoved, err)
 	}
@@ -200,7 +200,7 @@ func (c *Cluster) waitUntil(ctx context.Context, moment time.Duration) error {
 func (c *Cluster) await(ctx context.Context, s *shard, who *lease.Standing, at uint64, left time.Duration) error {
 	ctx, cancel := context.WithTimeout(ctx, min(max(left, time.Millisecond), attemptTime))
 	defer cancel()
-	request := wire.AwaitRequest{Group: uint32(s.id), Generation: s.generation, Index: at, Replica: who.Replica}
+	request := wire.AwaitRequest{Group: uint32(s.id), Generation: s.generation.Load(), Index: at, Replica: who.Replica}
 	var reply wire.AwaitReply
 	if err := c.net.ask(ctx, who.Node, wire.Await, request.Append(nil), &reply); err != nil {
 		return err

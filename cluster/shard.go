@@ -44,7 +44,8 @@ type shard struct {
 // newShard makes a shard without a replica and starts its writer.
 func newShard(cfg *Config, id cloakroom.ShardID, generation uint32) *shard {
 	s := &shard{cfg: cfg, shard: id, queue: newQueue(cfg.QueueBytes)}
-	s.id, s.generation = directory.ShardGroup(id), generation
+	s.id = directory.ShardGroup(id)
+	s.generation.Store(generation)
 	s.writer.Go(s.write) // stopped by drain
 	return s
 }
@@ -115,7 +116,7 @@ func tellsTime(batch []byte) bool {
 
 // index returns where the entry at i stands in the shard's history.
 func (s *shard) index(i uint64) cloakroom.Index {
-	return cloakroom.Index{Shard: s.shard, Generation: s.generation, Index: i}
+	return cloakroom.Index{Shard: s.shard, Generation: s.generation.Load(), Index: i}
 }
 
 // setTime moves shard time to now and waits for it. This node leads.

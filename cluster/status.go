@@ -1,6 +1,7 @@
 package cluster
 
 import (
+	"slices"
 	"time"
 
 	"cloakroom/cluster/directory"
@@ -141,7 +142,7 @@ func (c *Cluster) groupStatus(g *group) (s GroupStatus, ready bool) {
 	for i := range info.Replicas {
 		r := &info.Replicas[i]
 		node, _ := view.Node(r.Node)
-		alive := node.Life == r.Life && c.there(&node)
+		alive := view.Lives(r) && c.there(&node)
 		s.Members = append(s.Members, MemberStatus{Node: r.Node, Life: r.Life, State: r.State, Alive: alive})
 		if r.Node == c.cfg.Node && r.State != directory.Leaving {
 			here = true
@@ -189,11 +190,14 @@ func roleOf(m *member) (Role, uint64) {
 	case m.replica.Leads():
 		return Leader, 0
 	}
-	_, members, err := m.replica.Members()
-	for i := range members {
-		if err == nil && members[i].ID == m.self.ID && members[i].Voter {
-			return Follower, lag
-		}
+	if m.votes() {
+		return Follower, lag
 	}
 	return CatchingUp, lag
+}
+
+// votes reports whether m has a vote, as far as it knows.
+func (m *member) votes() bool {
+	_, members, err := m.replica.Members()
+	return err == nil && slices.ContainsFunc(members, func(o replica.Member) bool { return o.ID == m.self.ID && o.Voter })
 }

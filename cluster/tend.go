@@ -26,7 +26,7 @@ func (c *Cluster) tend(g *group) {
 		again = min(again, c.drive(ctx, g))
 		if g.id == directory.DirectoryGroup {
 			k.review()
-			again = min(again, c.plan(ctx))
+			again = min(again, c.refound(ctx), c.plan(ctx))
 		}
 		timer := time.NewTimer(again)
 		select {

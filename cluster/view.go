@@ -77,6 +77,8 @@ func (c *Cluster) ShardOf(slot cloakroom.Slot) cloakroom.ShardID {
 type directoryMachine struct {
 	*directory.Machine
 	publish func(*directory.View)
+	open    func(dst, sealed []byte) ([]byte, error)
+	opened  []byte       // reused; Apply has one caller at a time
 	broken  *atomic.Bool // for tests
 }
 
@@ -84,7 +86,12 @@ func (m *directoryMachine) Apply(index uint64, data []byte) (any, error) {
 	if m.broken.Load() {
 		return nil, errors.New("broken on purpose")
 	}
-	result := m.Machine.Apply(index, data)
+	opened, err := m.open(m.opened[:0], data)
+	if err != nil {
+		return nil, fmt.Errorf("open command: %w", err)
+	}
+	m.opened = opened
+	result := m.Machine.Apply(index, opened)
 	m.publish(m.Load())
 	return result, nil
 }

@@ -51,7 +51,7 @@ func (s *shard) write() {
 // buffer for the next sealed entry: nil after an error, since raft may still
 // hold the one that failed.
 func (s *shard) send(m *member, batch, sealed []byte, parts []part) ([]byte, error) {
-	sealed, err := s.cfg.SealBatch(sealed[:0], uint32(s.shard), s.generation, batch)
+	sealed, err := s.cfg.SealBatch(sealed[:0], uint32(s.shard), m.generation, batch)
 	if err != nil {
 		return nil, fmt.Errorf("seal batch: %w: %w", cloakroom.ErrUnavailable, err)
 	}

@@ -66,6 +66,8 @@ func changeResidents(next *View, cmd *Command) Result {
 		return addReplica(next, cmd.AddReplica)
 	case cmd.SetReplica != nil:
 		return setReplica(next, cmd.SetReplica)
+	case cmd.RefoundGroup != nil:
+		return refoundGroup(next, cmd.RefoundGroup)
 	default:
 		return dropReplica(next, cmd.DropReplica)
 	}

@@ -40,6 +40,7 @@ type Command struct {
 	AddReplica      *AddReplica      `json:"add_replica,omitempty"`
 	SetReplica      *SetReplica      `json:"set_replica,omitempty"`
 	DropReplica     *DropReplica     `json:"drop_replica,omitempty"`
+	RefoundGroup    *RefoundGroup    `json:"refound_group,omitempty"`
 	SetKeyring      *SetKeyring      `json:"set_keyring,omitempty"`
 	SetRecovery     *Recovery        `json:"set_recovery,omitempty"`
 	NextSealing     *NextSealing     `json:"next_sealing,omitempty"`
@@ -143,7 +144,7 @@ func (c *Command) members() int {
 		c.ApprovePrincipal != nil, c.PutDomain != nil, c.SetSettings != nil,
 		c.SetSlots != nil, c.PutNode != nil, c.AdmitNode != nil, c.DrainNode != nil, c.RemoveNode != nil,
 		c.PutJoinToken != nil, c.UseJoinToken != nil, c.AddReplica != nil, c.SetReplica != nil,
-		c.DropReplica != nil, c.SetKeyring != nil, c.SetRecovery != nil, c.NextSealing != nil,
+		c.DropReplica != nil, c.RefoundGroup != nil, c.SetKeyring != nil, c.SetRecovery != nil, c.NextSealing != nil,
 		c.RecordErasures != nil} {
 		if set {
 			n++

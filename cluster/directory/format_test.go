@@ -46,6 +46,7 @@ func samples() map[string]*Command {
 			Node: NodeInfo{Name: "n4", Address: "n4.test:7100", Zone: "attic", Key: Digest{4}}}},
 		"add-replica":     {AddReplica: &AddReplica{Group: 3, Seen: 9, Replica: preparing("x", "n1", 1)}},
 		"set-replica":     {SetReplica: &SetReplica{Group: 3, ID: "r3", State: Voter}},
+		"refound-group":   {RefoundGroup: &RefoundGroup{Group: 3, Seen: 9, Replica: ReplicaInfo{ID: "rx", Address: "ax", Node: "n1", Life: life("n1", 1), State: Voter}}},
 		"drop-replica":    {DropReplica: &DropReplica{Group: 3, ID: "r3"}},
 		"set-keyring":     {SetKeyring: &SetKeyring{Version: 4, Hash: Digest{0xee}}},
 		"set-recovery":    {SetRecovery: &Recovery{Recipient: "age1pq1xyz", Threshold: 2, Shares: []Digest{{1}, {2}, {3}}}},

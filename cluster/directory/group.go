@@ -75,6 +75,9 @@ type ReplicaInfo struct {
 	Node    string       `json:"node"`
 	Life    string       `json:"life"` // of the node, which keeps the log
 	State   ReplicaState `json:"state"`
+	// Durable: its log is on its node's disk and outlives the life in which the
+	// replica was made. The directory's own replicas only.
+	Durable bool `json:"durable,omitempty"`
 }
 
 // place is where a replica stands in a view.
@@ -167,7 +170,7 @@ func (v *View) groupsFault() string {
 	seen := make(map[string]bool)
 	for g := range v.Groups() {
 		group, _ := v.Group(g)
-		if fault := v.groupFault(&group); fault != "" {
+		if fault := v.groupFault(g, &group); fault != "" {
 			return g.String() + ": " + fault
 		}
 		for _, r := range group.Replicas {
@@ -181,7 +184,7 @@ func (v *View) groupsFault() string {
 }
 
 // groupFault returns what is wrong with one group of v, or "".
-func (v *View) groupFault(g *GroupInfo) string {
+func (v *View) groupFault(id GroupID, g *GroupInfo) string {
 	n := voters(g.Replicas)
 	switch {
 	case g.Generation == 0:
@@ -196,7 +199,7 @@ func (v *View) groupFault(g *GroupInfo) string {
 	held := make(map[string]bool, len(g.Replicas)) // by node
 	for i := range g.Replicas {
 		r := &g.Replicas[i]
-		if fault := r.fault(); fault != "" {
+		if fault := r.fault(id); fault != "" {
 			return fault
 		}
 		if _, there := v.Node(r.Node); !there {
@@ -217,7 +220,7 @@ func (v *View) groupFault(g *GroupInfo) string {
 }
 
 // fault returns what is wrong with r by itself, or "".
-func (r *ReplicaInfo) fault() string {
+func (r *ReplicaInfo) fault(g GroupID) string {
 	switch {
 	case !validName(r.ID) || !validName(r.Address):
 		return "malformed identity of a replica"
@@ -225,6 +228,8 @@ func (r *ReplicaInfo) fault() string {
 		return "malformed node or life of a replica"
 	case r.State != Preparing && r.State != Voter && r.State != Leaving:
 		return "unknown state of a replica"
+	case r.Durable && g != DirectoryGroup:
+		return "logs of shards do not outlive a life"
 	}
 	return ""
 }

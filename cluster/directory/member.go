@@ -120,7 +120,7 @@ func (v *View) Holds(node string) int {
 		group, _ := v.Group(g)
 		for i := range group.Replicas {
 			r := &group.Replicas[i]
-			if r.Node == node && r.Life == n.Life && (g != DirectoryGroup || r.State != Preparing) {
+			if r.Node == node && (r.Durable || r.Life == n.Life) && (g != DirectoryGroup || r.State != Preparing) {
 				count++
 			}
 		}

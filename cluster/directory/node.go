@@ -65,11 +65,11 @@ func (v *View) nodeAt(name string) (int, bool) {
 	})
 }
 
-// Lives reports whether the life that keeps r is its node's present one. If
-// not, r's log is gone.
+// Lives reports whether the log of r can still be there: it is that of its
+// node's present life, or on the disk of a node that takes part.
 func (v *View) Lives(r *ReplicaInfo) bool {
 	at, there := v.nodeAt(r.Node)
-	return there && v.Nodes[at].Life == r.Life && v.Nodes[at].Joined()
+	return there && (r.Durable || v.Nodes[at].Life == r.Life) && v.Nodes[at].Joined()
 }
 
 func putNode(next *View, cmd *PutNode) Result {

@@ -91,7 +91,14 @@ func residents(t *rapid.T, v *directory.View) {
 			if r.State == directory.Voter {
 				voters++
 			}
-			if lives[r.Node] != r.Life {
+			if r.Durable {
+				if g != directory.DirectoryGroup {
+					t.Fatalf("%s: %+v", g, r)
+				}
+				if strings.HasPrefix(lives[r.Node], "none of ") && !joined(v, r.Node) {
+					strays = append(strays, r)
+				}
+			} else if lives[r.Node] != r.Life {
 				strays = append(strays, r)
 			}
 		}
@@ -112,6 +119,28 @@ func residents(t *rapid.T, v *directory.View) {
 	}
 }
 
+// joined reports whether a node takes part.
+func joined(v *directory.View, name string) bool {
+	n, _ := v.Node(name)
+	return n.State == directory.Member || n.State == directory.Draining
+}
+
+// refounded checks that a group which began anew had lost all its voters, and
+// has one that lives; their identities don't come again.
+func refounded(t *rapid.T, from, to *directory.View, g directory.GroupID, gone map[string]bool) {
+	group, _ := from.Group(g)
+	next, _ := to.Group(g)
+	for _, was := range group.Replicas {
+		if n, _ := from.Node(was.Node); was.State != directory.Preparing && n.Life == was.Life {
+			t.Fatalf("%s began anew, and %+v lived", g, was)
+		}
+		gone[was.ID] = true
+	}
+	if r := next.Replicas[0]; len(next.Replicas) != 1 || next.Generation != group.Generation+1 || r.State != directory.Voter || !to.Lives(&r) {
+		t.Fatalf("%s began anew as %+v", g, next)
+	}
+}
+
 // onwards checks that replicas only move forward from one view to the next,
 // and that an identity or a life that went doesn't come again. gone collects
 // those.
@@ -122,6 +151,10 @@ func onwards(t *rapid.T, from, to *directory.View, gone map[string]bool) {
 		next, _ := to.Group(g)
 		if same := slices.Equal(group.Replicas, next.Replicas); same && next.Changed != group.Changed || !same && next.Changed != to.Epoch {
 			t.Fatalf("%s changed at epoch %d, then at %d", g, group.Changed, next.Changed)
+		}
+		if next.Generation != group.Generation {
+			refounded(t, from, to, g, gone)
+			continue
 		}
 		for _, was := range group.Replicas {
 			_, is, ok := to.Replica(was.ID)
@@ -327,7 +360,7 @@ func TestRandomHistoriesReachEveryCorner(t *testing.T) {
 		"drop_replica0", "drop_replica3", "drop_replica6", "preparingtrue", "votertrue", "voterfalse", "leavingtrue", "leavingfalse",
 		"record_erasures0", "record_erasures6", "put_join_token0", "use_join_token0", "use_join_token6", "use_join_token8",
 		"use_join_token9", "admit_node0", "admit_node6", "drain_node0", "drain_node6", "remove_node0", "remove_node3", "remove_node6",
-		"removed", "pending", "draining"} {
+		"removed", "pending", "draining", "refound_group0", "refound_group2", "refound_group3", "refound_group6"} {
 		if reached[corner] == 0 {
 			t.Errorf("never reached %s; got %v", corner, reached)
 		}

@@ -5,7 +5,8 @@ import (
 	"slices"
 )
 
-// AddReplica registers the identity of a replica that is to be made.
+// AddReplica registers the identity of a replica that is to be made. One of the
+// directory is durable if its node has a folder, whatever the command says.
 type AddReplica struct {
 	Group GroupID `json:"group"`
 	// Seen is the epoch of the view in which the replica was found missing. If
@@ -32,14 +33,16 @@ type DropReplica struct {
 
 func addReplica(next *View, cmd *AddReplica) Result {
 	r := cmd.Replica
-	if fault := r.fault(); fault != "" {
+	n, there := next.Node(r.Node)
+	r.Durable = cmd.Group == DirectoryGroup && n.Boot > 0
+	if fault := r.fault(cmd.Group); fault != "" {
 		return invalid(fault)
 	}
 	if r.State != Preparing {
 		return invalid("a replica is added as preparing")
 	}
-	group, there := next.Group(cmd.Group)
-	if !there {
+	group, grouped := next.Group(cmd.Group)
+	if !grouped {
 		return notFound("no such group")
 	}
 	g, known, taken := next.Replica(r.ID)
@@ -50,11 +53,11 @@ func addReplica(next *View, cmd *AddReplica) Result {
 	if _, _, at := next.ReplicaAt(r.Address); taken || at {
 		return conflict("the identity is taken")
 	}
-	if _, there := next.Node(r.Node); !there {
+	if !there {
 		return notFound("no such node")
 	}
 	switch {
-	case !next.Lives(&r):
+	case n.Life != r.Life || !next.Lives(&r):
 		return conflict("another life of the node is registered")
 	case cmd.Seen < group.Changed:
 		return conflict(fmt.Sprintf("%s changed at epoch %d", cmd.Group, group.Changed))
@@ -65,6 +68,57 @@ func addReplica(next *View, cmd *AddReplica) Result {
 	}
 	next.setReplicas(cmd.Group, append(slices.Clone(group.Replicas), r))
 	return Result{}
+}
+
+// RefoundGroup begins a shard anew, empty, in its next generation, after the
+// lives of all its voters are over: their logs were in memory, so what it held
+// is gone for certain. The first voter is named with it.
+type RefoundGroup struct {
+	Group   GroupID     `json:"group"`
+	Seen    uint64      `json:"seen"`    // as in AddReplica
+	Replica ReplicaInfo `json:"replica"` // a voter, of its node's present life
+}
+
+func refoundGroup(next *View, cmd *RefoundGroup) Result {
+	r := cmd.Replica
+	if fault := r.fault(cmd.Group); fault != "" {
+		return invalid(fault)
+	}
+	if _, shard := cmd.Group.Shard(); !shard || r.State != Voter {
+		return invalid("a shard is founded anew with a voter")
+	}
+	group, there := next.Group(cmd.Group)
+	if !there {
+		return notFound("no such group")
+	}
+	g, known, taken := next.Replica(r.ID)
+	if taken && g == cmd.Group && known == r {
+		return already()
+	}
+	if _, _, at := next.ReplicaAt(r.Address); taken || at {
+		return conflict("the identity is taken")
+	}
+	n, _ := next.Node(r.Node)
+	switch {
+	case n.Life != r.Life || !n.Seated():
+		return conflict("another life of the node is registered")
+	case cmd.Seen < group.Changed:
+		return conflict(fmt.Sprintf("%s changed at epoch %d", cmd.Group, group.Changed))
+	case !next.Lost(cmd.Group):
+		return conflict("a voter of " + cmd.Group.String() + " lives")
+	}
+	next.setReplicas(cmd.Group, []ReplicaInfo{r})
+	next.Shards[cmd.Group-1].Generation++
+	return Result{}
+}
+
+// Lost reports whether the lives of all who vote in a group, or may still do,
+// are over.
+func (v *View) Lost(g GroupID) bool {
+	group, there := v.Group(g)
+	return there && !slices.ContainsFunc(group.Replicas, func(r ReplicaInfo) bool {
+		return r.State != Preparing && v.Lives(&r)
+	})
 }
 
 func setReplica(next *View, cmd *SetReplica) Result {

@@ -91,7 +91,7 @@ func (p *Port) welcome(ctx context.Context, l *link) error {
 	if err != nil && !errors.Is(err, errShake) {
 		return refusedGone
 	}
-	reply := answer{life: p.life, node: p.cfg.Node}
+	reply := answer{life: p.life, boot: p.boot.Load(), node: p.cfg.Node}
 	if err != nil {
 		reply.refusal = refusedMalformed
 	} else if reply.refusal = p.examine(l, h); reply.refusal == admitted {
@@ -121,31 +121,42 @@ func (p *Port) examine(l *link, h *hello) refusal {
 	case h.wantLife != p.life && h.wantLife != life{}:
 		return refusedLife
 	}
-	peer.Life = h.life.String()
+	peer.Life, peer.Boot = h.life.String(), h.boot
 	if !p.cfg.pinned(peer.Node, peer.Key) || h.kind == overdue && !p.cfg.pinnedSurely(peer.Node, peer.Key) {
 		return refusedKey
 	}
 	if h.kind.member() {
-		if err := p.cfg.Admit(peer.Node, peer.Life); err != nil {
-			return refusedMember
+		if why := p.examineMember(peer, h); why != admitted {
+			return why
 		}
 		peer.Admitted = true
 	}
+	return p.seat(l, peer, h)
+}
+
+// examineMember decides whether a node may come in, and to whom a replica.
+func (p *Port) examineMember(peer Peer, h *hello) refusal {
+	var s *Stream
 	if h.kind == raft {
-		if why := p.examineReplica(h); why != admitted {
-			return why
+		p.mu.Lock()
+		s = p.streams[h.want.replica]
+		p.mu.Unlock()
+	}
+	if s == nil || s.cfg.Admit == nil {
+		if p.cfg.Admit(peer.Node, peer.Life) != nil {
+			return refusedMember
 		}
 	}
-	return p.seat(l, peer, h)
+	if h.kind == raft {
+		return examineReplica(s, peer, h)
+	}
+	return admitted
 }
 
 // examineReplica decides whether a raft connection has found whom it wants. A
 // wrong one must not get through: an empty replica would grant votes, and be
 // credited with writes, that belong to another.
-func (p *Port) examineReplica(h *hello) refusal {
-	p.mu.Lock()
-	s := p.streams[h.want.replica]
-	p.mu.Unlock()
+func examineReplica(s *Stream, peer Peer, h *hello) refusal {
 	switch {
 	case s == nil:
 		return refusedReplica
@@ -153,10 +164,26 @@ func (p *Port) examineReplica(h *hello) refusal {
 		return refusedGroup
 	case s.end.generation != h.want.generation:
 		return refusedGeneration
-	case s.cfg.Admit != nil && s.cfg.Admit(h.node, h.source) != nil:
-		return refusedSource
+	case s.cfg.Admit != nil:
+		return sourceRefusal(s.cfg.Admit(peer, h.source))
 	}
 	return admitted
+}
+
+// ErrBoot is for [StreamConfig.Admit] and Meet: the node counts a start of its
+// folder that was counted before, so the folder was copied or rolled back.
+var ErrBoot = errors.New("a start that was counted before: the folder was copied or rolled back")
+
+// sourceRefusal is what a peer hears of an error of [StreamConfig.Admit].
+func sourceRefusal(err error) refusal {
+	switch {
+	case err == nil:
+		return admitted
+	case errors.Is(err, ErrBoot):
+		return refusedBoot
+	default:
+		return refusedSource
+	}
 }
 
 // seat gives an admitted connection its place, and bounds how many one node has.

@@ -19,6 +19,7 @@ import (
 type Peer struct {
 	Node, Life string
 	Admitted   bool
+	Boot       uint64 // of its folder, as it says; 0: it has none
 	// Key is the digest of its TLS key, as [KeyOf] makes it.
 	Key [32]byte
 	// Bound is the same at both ends of this connection and nowhere else: a TLS
@@ -31,6 +32,7 @@ type Config struct {
 	Cluster [16]byte
 	Node    string // as in the certificate
 	Life    string // 32 hex digits, new at every start
+	Boot    uint64 // number of this start of the node's folder; 0: it has none
 
 	// Certificate of this node, from the cluster's CA, and behind it the root if
 	// there is a Welcome. Port.Trust replaces it, and Roots, the cluster's CA.
@@ -160,9 +162,13 @@ type StreamConfig struct {
 	Address           string // its virtual address, what Addr returns
 	// Locate finds a replica of the group by its virtual address.
 	Locate func(virtualAddr string) (node, addr, replica string, ok bool)
-	// Admit says why a replica that says it lives on node may not come in;
-	// nil: every replica of an admitted node may.
-	Admit func(node, replica string) error
+	// Admit says why a replica that says it lives on that node may not come in.
+	// It decides alone: the node may have a life that nobody has heard of yet.
+	// nil: every replica of a node that Config.Admit lets in.
+	Admit func(from Peer, replica string) error
+	// Meet says why the node on which a replica was found may not be dealt
+	// with. nil: it may.
+	Meet func(at Peer) error
 }
 
 // virtual is the address of a replica.

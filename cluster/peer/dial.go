@@ -80,7 +80,7 @@ func (p *Port) introduce(ctx context.Context, l *link, h hello) error {
 	case l.tls.ConnectionState().NegotiatedProtocol != h.kind.protocol():
 		return refusedMalformed
 	}
-	h.cluster, h.life, h.node = p.cfg.Cluster, p.life, p.cfg.Node
+	h.cluster, h.life, h.boot, h.node = p.cfg.Cluster, p.life, p.boot.Load(), p.cfg.Node
 	_, unwritten := l.tls.Write(h.append(nil))
 	a, err := readAnswer(l.tls) // also then: it may have hung up on us, and said why
 	switch {
@@ -101,6 +101,7 @@ func (p *Port) introduce(ctx context.Context, l *link, h hello) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	l.kind, l.end, l.source = h.kind, h.want, h.source
+	peer.Boot = a.boot
 	peer.Life, peer.Admitted = a.life.String(), h.kind.member()
 	l.peer = peer
 	return nil

@@ -18,7 +18,7 @@ func sampleHellos() map[string]hello {
 	id := [16]byte{0xc1, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15}
 	me, you := life{0xaa, 15: 0xab}, life{0xbb, 15: 0xbc}
 	return map[string]hello{
-		"calls":  {kind: calls, cluster: id, life: me, node: "node-1", wantLife: you, wantNode: "node-2"},
+		"calls":  {kind: calls, cluster: id, life: me, boot: 0x0102030405060708, node: "node-1", wantLife: you, wantNode: "node-2"},
 		"guest":  {kind: guest, cluster: id, life: me, node: "node-1"},
 		"late":   {kind: overdue, cluster: id, life: me, node: "node-1"},
 		"gossip": {kind: gossip, cluster: id, life: me, node: "node-1", wantLife: you, wantNode: "node-2"},
@@ -30,7 +30,7 @@ func sampleHellos() map[string]hello {
 func sampleAnswers() map[string]answer {
 	you := life{0xbb, 15: 0xbc}
 	return map[string]answer{
-		"calls":   {life: you, node: "node-2"},
+		"calls":   {life: you, boot: 0x0807060504030201, node: "node-2"},
 		"raft":    {life: you, node: "node-2", end: end{group: 7, generation: 3, replica: "r-7-b"}},
 		"refused": {refusal: refusedReplica},
 	}

@@ -26,7 +26,8 @@ import (
 //	8       16    cluster
 //	24      16    life of the caller
 //	40      16    life that is wanted; zeros: any
-//	56      1+n   node of the caller
+//	56      8     boot number of the caller
+//	64      1+n   node of the caller
 //	        1+n   node that is wanted; empty: any (guests only)
 //	raft only:
 //	        4     group
@@ -42,9 +43,10 @@ import (
 //	5       1     0, or why not: then nothing follows
 //	6       2     length of what follows
 //	8       16    life of the answerer
-//	24      4     group         \
-//	28      4     generation     } of the hello; zeros and empty unless raft
-//	32      1+n   replica       /
+//	24      8     boot number of the answerer
+//	32      4     group         \
+//	36      4     generation     } of the hello; zeros and empty unless raft
+//	40      1+n   replica       /
 //	        1+n   node of the answerer
 const (
 	formatHello = 1
@@ -115,6 +117,7 @@ type hello struct {
 	kind    kind
 	cluster [16]byte
 	life    life
+	boot    uint64
 	node    string
 
 	wantLife life   // zero: any
@@ -126,6 +129,7 @@ type hello struct {
 type answer struct {
 	refusal refusal // admitted: the rest counts
 	life    life
+	boot    uint64
 	node    string
 	end     end
 }
@@ -135,6 +139,7 @@ func (h *hello) append(dst []byte) []byte {
 	dst = append(dst, h.cluster[:]...)
 	dst = append(dst, h.life[:]...)
 	dst = append(dst, h.wantLife[:]...)
+	dst = binary.BigEndian.AppendUint64(dst, h.boot)
 	dst = appendText(dst, h.node)
 	dst = appendText(dst, h.wantNode)
 	if h.kind == raft {
@@ -150,6 +155,7 @@ func (a *answer) append(dst []byte) []byte {
 	dst, from := beginShake(dst, answerMagic, byte(a.refusal))
 	if a.refusal == admitted {
 		dst = append(dst, a.life[:]...)
+		dst = binary.BigEndian.AppendUint64(dst, a.boot)
 		dst = binary.BigEndian.AppendUint32(dst, a.end.group)
 		dst = binary.BigEndian.AppendUint32(dst, a.end.generation)
 		dst = appendText(dst, a.end.replica)
@@ -203,6 +209,7 @@ func readHello(r io.Reader) (*hello, error) {
 	in.fixed(h.cluster[:])
 	in.fixed(h.life[:])
 	in.fixed(h.wantLife[:])
+	h.boot = in.uint64()
 	h.node = in.node()
 	if h.wantNode = in.text(cert.MaxNodeName); h.wantNode != "" && cert.CheckNode(h.wantNode) != nil {
 		in.bad = true
@@ -233,6 +240,7 @@ func readAnswer(r io.Reader) (*answer, error) {
 		return a, in.done()
 	}
 	in.fixed(a.life[:])
+	a.boot = in.uint64()
 	a.end = end{group: in.uint32(), generation: in.uint32(), replica: in.text(maxReplica)}
 	if a.end.replica != "" && checkReplica(a.end.replica) != nil {
 		in.bad = true
@@ -263,6 +271,12 @@ func (in *input) uint32() uint32 {
 	var raw [4]byte
 	in.fixed(raw[:])
 	return binary.BigEndian.Uint32(raw[:])
+}
+
+func (in *input) uint64() uint64 {
+	var raw [8]byte
+	in.fixed(raw[:])
+	return binary.BigEndian.Uint64(raw[:])
 }
 
 func (in *input) text(most int) string {

@@ -151,6 +151,23 @@ func (l *link) identify() (string, error) {
 	return cert.NodeOf(state.PeerCertificates[0], l.port.cfg.Cluster)
 }
 
+// reviewReplica says why the replica at the other end may not speak any more.
+func (l *link) reviewReplica(peer Peer) error {
+	p := l.port
+	p.mu.Lock()
+	s, source := p.streams[l.end.replica], l.source
+	p.mu.Unlock()
+	switch {
+	case s != nil && s.cfg.Admit != nil:
+		if why := sourceRefusal(s.cfg.Admit(peer, source)); why != admitted {
+			return why
+		}
+	case p.cfg.Admit(peer.Node, peer.Life) != nil:
+		return refusedMember
+	}
+	return nil
+}
+
 // review says why the link may not be any more.
 func (l *link) review() error {
 	p := l.port
@@ -162,6 +179,8 @@ func (l *link) review() error {
 		return nil
 	case !p.cfg.pinned(peer.Node, peer.Key):
 		return refusedKey
+	case l.accepted && kind == raft:
+		return l.reviewReplica(peer)
 	case l.accepted:
 		if p.cfg.Admit(peer.Node, peer.Life) != nil {
 			return refusedMember

@@ -37,6 +37,7 @@ var (
 type Port struct {
 	cfg      Config
 	life     life
+	boot     atomic.Uint64
 	listener net.Listener
 	server   *tls.Config
 	papers   atomic.Pointer[papers]
@@ -79,6 +80,7 @@ func Open(cfg Config) (*Port, error) {
 		turnstiles: map[string]*turnstile{},
 	}
 	p.life, _ = parseLife(cfg.Life) // checked
+	p.boot.Store(cfg.Boot)
 	p.papers.Store(cfg.newPapers(cfg.Certificate, cfg.Roots))
 	p.server, p.strange = p.listening(), make(chan struct{}, maxStrangers)
 	p.bodies.New = func() any { return new([]byte) }
@@ -92,6 +94,9 @@ func Open(cfg Config) (*Port, error) {
 
 // Addr returns the address that others dial.
 func (p *Port) Addr() string { return p.cfg.Advertise }
+
+// SetBoot has the port say another boot number from now on.
+func (p *Port) SetBoot(boot uint64) { p.boot.Store(boot) }
 
 // Close closes the listener and every connection, and waits until all that
 // served them has returned; the context of Handle ends at once. Not to be

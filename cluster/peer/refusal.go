@@ -22,6 +22,7 @@ const (
 	refusedSource
 	refusedCrowd
 	refusedKey
+	refusedBoot
 	// These never travel: there is nobody to tell.
 	refusedTLS
 	refusedSlow
@@ -45,6 +46,7 @@ func (r refusal) words() string {
 		refusedSource:     "source replica not known there",
 		refusedCrowd:      "too many connections",
 		refusedKey:        "another TLS key than the registered one",
+		refusedBoot:       "its folder was copied or rolled back",
 		refusedTLS:        "TLS failed",
 		refusedSlow:       "handshake too slow",
 		refusedGone:       "gone during the handshake",

@@ -128,6 +128,12 @@ func (s *Stream) Dial(virtualAddr string, timeout time.Duration) (net.Conn, erro
 	if err != nil {
 		return nil, fmt.Errorf("dial replica at %s: %w", virtualAddr, err)
 	}
+	if s.cfg.Meet != nil {
+		if err := s.cfg.Meet(l.peer); err != nil {
+			l.cut(sourceRefusal(err))
+			return nil, fmt.Errorf("dial replica at %s: %w", virtualAddr, sourceRefusal(err))
+		}
+	}
 	if s.ctx.Err() != nil { // closed meanwhile: Close may have missed this link
 		l.cut(net.ErrClosed)
 	}

@@ -104,8 +104,11 @@ func TestStreamsToTheWrongReplicaAreRefused(t *testing.T) {
 		}
 		openStream(t, b, replicaConfig("b1", at))
 		picky := replicaConfig("picky", at)
-		picky.Admit = func(node, replica string) error {
-			if node != "a" || replica != "known" {
+		picky.Admit = func(from Peer, replica string) error {
+			switch {
+			case replica == "old":
+				return fmt.Errorf("boot %d: %w", from.Boot, ErrBoot)
+			case from.Node != "a" || replica != "known":
 				return errors.New("unknown")
 			}
 			return nil
@@ -129,6 +132,8 @@ func TestStreamsToTheWrongReplicaAreRefused(t *testing.T) {
 			{with("a3", func(c *StreamConfig) { c.Generation++ }), "right", refusedGeneration},
 			{right, "picky", refusedSource},
 			{with("known", func(*StreamConfig) {}), "picky", nil},
+			{with("old", func(*StreamConfig) {}), "picky", refusedBoot},
+			{with("wary", func(c *StreamConfig) { c.Meet = func(Peer) error { return ErrBoot } }), "right", refusedBoot},
 			{right, "nobody there", ErrUnreachable},
 			{right, "not known", ErrUnreachable},
 		} {

@@ -57,7 +57,9 @@ func (m *JoinRequest) Decode(b []byte) error {
 //	offset  size  content
 //	0       1     format, 1
 //	1       1     code
-//	2       2+…   text for the operator
+//	2       1     reason, if the node itself can do something about it
+//	3       8     boot number that is registered for the node
+//	11      2+…   text for the operator
 //	        4     generation of the directory group
 //	        8     epoch of the view that the members are taken from
 //	        4     number of members, at most MaxMembers
@@ -65,11 +67,26 @@ func (m *JoinRequest) Decode(b []byte) error {
 //	              2+… node, 2+… life, 2+… address of the node
 type JoinReply struct {
 	Code       Code
+	Reason     JoinReason
+	Boot       uint64 // registered for the node
 	Text       string // why not, or empty
 	Generation uint32
 	Epoch      uint64 // of the view that Members are taken from
 	Members    []Member
 }
+
+// JoinReason is why a node was not taken in, where the node itself can do
+// something about it.
+type JoinReason uint8
+
+// The reasons.
+const (
+	NoReason    JoinReason = iota
+	RolledBack             // its folder counts a start that was counted before
+	ReplicaLeft            // the replica it brings has left the group
+	NodeRemoved            // it is not of the cluster any more
+	joinReasons            // how many there are
+)
 
 // Member is one voter of the directory group and where it lives.
 type Member struct {
@@ -83,7 +100,8 @@ func (m *Member) parts() [5]*string {
 
 // Append appends the message to dst.
 func (m *JoinReply) Append(dst []byte) []byte {
-	dst = append(dst, format, byte(m.Code))
+	dst = append(dst, format, byte(m.Code), byte(m.Reason))
+	dst = binary.BigEndian.AppendUint64(dst, m.Boot)
 	dst = appendString(dst, m.Text)
 	dst = binary.BigEndian.AppendUint32(dst, m.Generation)
 	dst = binary.BigEndian.AppendUint64(dst, m.Epoch)
@@ -99,7 +117,9 @@ func (m *JoinReply) Append(dst []byte) []byte {
 // Decode reads one message.
 func (m *JoinReply) Decode(b []byte) error {
 	r := open(b)
-	m.Code, m.Text, m.Generation, m.Epoch = r.code(), r.string(), r.uint32(), r.uint64()
+	m.Code, m.Reason, m.Boot = r.code(), JoinReason(r.byte()), r.uint64()
+	r.demand(m.Reason < joinReasons)
+	m.Text, m.Generation, m.Epoch = r.string(), r.uint32(), r.uint64()
 	m.Members = m.Members[:0]
 	for range r.count(MaxMembers, 5*2) {
 		var member Member

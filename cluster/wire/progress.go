@@ -36,9 +36,11 @@ func (m *ProgressRequest) Decode(b []byte) error {
 //	10      8     last index in the log
 //	18      8     commit index
 //	26      8     applied index
+//	34      1     1: it has a vote, as far as it knows, else 0
 type ProgressReply struct {
 	Code                        Code
 	Term, Last, Commit, Applied uint64
+	Voter                       bool
 }
 
 // Append appends the message to dst.
@@ -47,13 +49,13 @@ func (m *ProgressReply) Append(dst []byte) []byte {
 	for _, n := range [...]uint64{m.Term, m.Last, m.Commit, m.Applied} {
 		dst = binary.BigEndian.AppendUint64(dst, n)
 	}
-	return dst
+	return append(dst, bit(m.Voter))
 }
 
 // Decode reads one message.
 func (m *ProgressReply) Decode(b []byte) error {
 	r := open(b)
-	*m = ProgressReply{Code: r.code(), Term: r.uint64(), Last: r.uint64(), Commit: r.uint64(), Applied: r.uint64()}
+	*m = ProgressReply{Code: r.code(), Term: r.uint64(), Last: r.uint64(), Commit: r.uint64(), Applied: r.uint64(), Voter: r.flag()}
 	return r.end()
 }
 

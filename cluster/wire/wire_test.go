@@ -136,7 +136,7 @@ func samples() []message {
 		&JoinRequest{Node: "n2", Life: "0011", Address: "host:7000", Zone: "z", Replica: Identity{"r2", "v2"}, API: "host:8200", Boot: 3, Proof: [32]byte{7}},
 		&JoinRequest{},
 		&JoinReply{Code: OK, Generation: 1, Epoch: 7, Members: []Member{{"r1", "v1", "n1", "00", "host:1"}, {ID: "r2"}}},
-		&JoinReply{Code: Refused, Text: "two nodes with one name"},
+		&JoinReply{Code: Refused, Reason: RolledBack, Boot: 9, Text: "two nodes with one name"},
 		&ProposeRequest{Group: 3, Generation: 2, Count: 2, Items: items(2)},
 		&ProposeRequest{Group: 1, Count: 1, Items: items(1)},
 		&ProposeReply{Code: OK, Index: 77, Results: []command.Result{
@@ -160,7 +160,7 @@ func samples() []message {
 		&ConfirmReply{Yes: []bool{true, false, true}, Now: 1_800_000_000_123, Free: 5 << 30, Limit: 6 << 30},
 		&ConfirmReply{Now: -1},
 		&ProgressRequest{Group: 7, Replica: "r7"},
-		&ProgressReply{Code: OK, Term: 1, Last: 2, Commit: 3, Applied: 4},
+		&ProgressReply{Code: OK, Term: 1, Last: 2, Commit: 3, Applied: 4, Voter: true},
 		&PingRequest{},
 		&PingReply{Node: "n1", Life: "00"},
 		&ChangesRequest{Parts: []ChangesPart{{Group: 1, Generation: 2, After: 99}, {Group: 3}}},

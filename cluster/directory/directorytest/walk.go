@@ -59,7 +59,7 @@ func (w *Walk) Feed(data []byte) directory.Result {
 	w.Fed = append(w.Fed, data)
 	result := w.Machine.Apply(uint64(len(w.Fed)), data)
 	claim := bytes.Contains(data, []byte(`"add_replica"`)) || bytes.Contains(data, []byte(`"put_node"`)) ||
-		bytes.Contains(data, []byte(`"use_join_token"`))
+		bytes.Contains(data, []byte(`"use_join_token"`)) || bytes.Contains(data, []byte(`"refound_group"`))
 	if claim && result.Code == directory.Done {
 		w.claims = append(w.claims, data)
 	}
@@ -83,8 +83,11 @@ func (w *Walk) replica(n directory.NodeInfo) directory.ReplicaInfo {
 // as view v suggests it.
 func (w *Walk) Join(v *directory.View, name string) *directory.Command {
 	old, _ := v.Node(name)
-	return &directory.Command{PutNode: &directory.PutNode{Replaces: old.LastLife(),
-		Node: directory.NodeInfo{Name: name, Life: w.Life(), Address: name + ".test:7100"}}}
+	n := directory.NodeInfo{Name: name, Life: w.Life(), Address: name + ".test:7100", Boot: old.Boot}
+	if old.Boot > 0 || name == "n2" || name == "n4" {
+		n.Boot++ // it has a folder
+	}
+	return &directory.Command{PutNode: &directory.PutNode{Replaces: old.LastLife(), Node: n}}
 }
 
 // Add returns the command that adds a replica of g on a node of v, under an
@@ -115,7 +118,7 @@ func (w *Walk) Draw(v *directory.View) []byte {
 	}
 	g := directory.GroupID(w.Choose(len(v.Shards) + 2)) // one more than there are
 	var cmd *directory.Command
-	switch w.Choose(11) {
+	switch w.Choose(12) {
 	case 0:
 		cmd = w.Join(v, fmt.Sprintf("n%d", 1+w.Choose(5)))
 	case 1:
@@ -131,6 +134,11 @@ func (w *Walk) Draw(v *directory.View) []byte {
 		cmd = w.Erasures(v)
 	case 8, 9:
 		cmd = w.membership(v)
+	case 10:
+		n := v.Nodes[w.Choose(len(v.Nodes))]
+		r := w.replica(n)
+		r.State = directory.Voter
+		cmd = &directory.Command{RefoundGroup: &directory.RefoundGroup{Group: g, Seen: v.Epoch, Replica: r}}
 	default:
 		cmd = &directory.Command{NextSealing: &directory.NextSealing{}}
 	}
