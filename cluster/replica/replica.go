@@ -2,9 +2,10 @@
 // applies committed ones to a [Machine], keeps the log within a byte budget,
 // and stops by itself when its stores or its machine fail.
 //
-// It is the only room that imports raft. What it carries is opaque to it:
-// batches are sealed before they get here, so the log holds ciphertext, and it
-// lives in memory that comes in through [Config] as funcs.
+// It and wal, which keeps on disk what must not be forgotten, are the only rooms
+// that import raft. What it carries is opaque to it: entries are sealed before
+// they get here, so the log holds ciphertext. It lives in memory that comes in
+// through [Config] as funcs, and with a [Store] on disk as well.
 //
 // A Replica is safe for concurrent use. See DESIGN.md for why it is not built
 // from the library's own stores.

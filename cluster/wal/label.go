@@ -75,13 +75,17 @@ func writeLabel(fsys disk.FS, dir string, l label) error {
 	return disk.Replace(fsys, filepath.Join(dir, labelName), encodeLabel(l))
 }
 
-// admit refuses a folder of another replica, and one that has seen a later boot.
+// admit refuses a folder of another replica, and one that is older or newer
+// than the node it is in.
 func (l *label) admit(cfg *Config) error {
 	if cfg.Identity != (Identity{}) && cfg.Identity != l.Identity {
 		return fmt.Errorf("%w: the folder is replica %s of %s, generation %d", ErrDamaged, l.ID, l.Group, l.Generation)
 	}
 	if l.Boot > cfg.Boot {
 		return fmt.Errorf("%w: used at boot %d, this is boot %d: the node's folder is an old copy", ErrDamaged, l.Boot, cfg.Boot)
+	}
+	if l.Boot < cfg.Seen {
+		return fmt.Errorf("%w: last used at boot %d, it was at boot %d: the folder is an old copy", ErrDamaged, l.Boot, cfg.Seen)
 	}
 	return nil
 }

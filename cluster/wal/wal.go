@@ -54,6 +54,10 @@ type Config struct {
 	// Boot is the number of this start of the node, and only grows. Open refuses
 	// a folder that has seen a later one: the node's own file is an old copy.
 	Boot uint64
+	// Seen is the latest boot that opened the folder, as whoever opens it has noted
+	// elsewhere once Open had returned. A folder that knows only earlier ones was
+	// put back from a copy: damage. 0: not known.
+	Seen uint64
 
 	// Check verifies a command as it stands in the log, sealed. Open calls it for
 	// each; an error is damage. nil: only checksums are looked at.

@@ -124,9 +124,18 @@ func TestTheFolderBelongsToOneReplica(t *testing.T) {
 	if id, boot, err := Look(fsys, testDir); err != nil || id != self || boot != 7 {
 		t.Errorf("look: got %+v, %d, %v", id, boot, err)
 	}
-	if _, err := Open(config(fsys)); !errors.Is(err, ErrDamaged) || !strings.Contains(err.Error(), "old copy") {
+	if _, err := Open(config(fsys)); !errors.Is(err, ErrDamaged) || !strings.Contains(err.Error(), "node's folder is an old copy") {
 		t.Errorf("an older boot: got %v", err)
 	}
+	later := config(fsys)
+	later.Boot, later.Seen = 9, 8
+	if _, err := Open(later); !errors.Is(err, ErrDamaged) || !strings.Contains(err.Error(), "the folder is an old copy") {
+		t.Errorf("an older folder: got %v", err)
+	}
+	later.Seen = 7
+	s, err = Open(later)
+	must(t, err)
+	must(t, s.Close())
 }
 
 func TestSetAside(t *testing.T) {
