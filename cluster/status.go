@@ -17,8 +17,11 @@ type Status struct {
 	Node      string
 	Life      string
 	Directory GroupStatus
-	Shards    []ShardStatus // none before Start has returned
-	Erasures  int           // rows of the directory's ledger, in the replica here
+	// View is the lease of the directory's view here, and how many nodes hold one
+	// that the replica of the directory here granted.
+	View     LeaseStatus
+	Shards   []ShardStatus // none before Start has returned
+	Erasures int           // rows of the directory's ledger, in the replica here
 	// ClockSkew: no majority of clocks agrees in a shard led here, or the only
 	// one was set, so that nothing expires there.
 	ClockSkew bool
@@ -100,7 +103,7 @@ func (c *Cluster) Life() string { return c.life }
 
 // Status returns where every group stands.
 func (c *Cluster) Status() Status {
-	s := Status{Node: c.cfg.Node, Life: c.life, ClockSkew: c.skewed.Load()}
+	s := Status{Node: c.cfg.Node, Life: c.life, ClockSkew: c.skewed.Load(), View: c.viewStatus()}
 	var ready bool
 	if m := c.desk.member.Load(); m != nil {
 		s.Erasures = m.ledger.ErasureCount()

@@ -17,6 +17,9 @@ type Traffic struct {
 	// LeaseFailures are leases that replicas here asked a leader for and did
 	// not get.
 	LeaseFailures uint64
+	// ViewFailures are leases of the directory's view that this node asked for
+	// and did not get.
+	ViewFailures uint64
 	// Spoken is how many other nodes the gossip has alive.
 	Spoken int
 	// GossipDropped are packets of gossip that found no way.
@@ -46,7 +49,7 @@ func (c *Cluster) Traffic() Traffic {
 		return t
 	}
 	stats := c.net.Stats()
-	t.LeaseFailures = c.leases.failed.Load()
+	t.LeaseFailures, t.ViewFailures = c.leases.failed.Load(), c.viewing.failed.Load()
 	t.Connections, t.Refused = stats.Connections, stats.Refused
 	for m := wire.Join; m <= wire.Last; m++ {
 		t.Calls[m.String()] = c.net.calls[m].Load()

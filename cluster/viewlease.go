@@ -180,7 +180,7 @@ func (c *Cluster) grantView(ctx context.Context, node, life string, request *wir
 	if m == nil {
 		return wire.ViewLeaseReply{Code: wire.NotLeader, Hint: c.desk.leaderHint()}
 	}
-	if info, there := m.ledger.Load().Node(node); !there || info.Life != life {
+	if info, there := m.ledger.Load().Node(node); !there || info.Life != life || !info.Joined() {
 		return wire.ViewLeaseReply{Code: wire.Unavailable}
 	}
 	if c.cfg.hazards.viewByNode {
@@ -334,6 +334,20 @@ func (c *Cluster) serveViewAwait(ctx context.Context, body []byte) ([]byte, erro
 		reply.Code = wire.OK
 	}
 	return reply.Append(nil), nil
+}
+
+// viewStatus returns the lease of the view here, and how many views are leased
+// by the replica of the directory here.
+func (c *Cluster) viewStatus() (l LeaseStatus) {
+	if c.net == nil {
+		return LeaseStatus{Valid: lease.Usable(c.viewLength())}
+	}
+	now := c.uptime()
+	l.Valid = max(c.Shown().Until()-now, 0)
+	if m, _ := c.desk.lead(); m != nil {
+		l.Granted = m.table.Len(now)
+	}
+	return l
 }
 
 // forEver is until when the view of a node that is alone may be gone by.

@@ -80,6 +80,14 @@ var (
 		"Sealed snapshots of other nodes that were opened here, their signature verified.", nil, nil)
 	metricNodes = prometheus.NewDesc("cloakroom_nodes",
 		"Registered nodes, by whether they were heard of lately.", []string{"alive"}, nil)
+	metricViewLease = prometheus.NewDesc("cloakroom_directory_lease_seconds",
+		"How long requests may still be decided by this node's view of the directory; at 0 they are refused as directory-stale.", nil, nil)
+	metricViewFailures = prometheus.NewDesc("cloakroom_directory_lease_failures_total",
+		"Leases of its view that this node asked the directory's leader for and did not get.", nil, nil)
+	metricPrincipals = prometheus.NewDesc("cloakroom_principals",
+		"Principals in the directory, by state.", []string{"state"}, nil)
+	metricRequests = prometheus.NewDesc("cloakroom_principal_requests",
+		"Requests for principals that wait to be approved.", nil, nil)
 	metricClockSkew = prometheus.NewDesc("cloakroom_clock_skew",
 		"1 if no majority of clocks agrees in a shard led here, or the only one was set: nothing expires there.", nil, nil)
 	metricClockAhead = prometheus.NewDesc("cloakroom_clock_ahead_seconds",
@@ -120,7 +128,7 @@ var catalogue = []*prometheus.Desc{
 	metricArenaMapped, metricPoolTotal, metricPoolUsed, metricPoolRefused, metricSubjects,
 	metricErased, metricLedger, metricLedgerLimit, metricQueue, metricRole, metricLeading, metricLeaderKnown, metricMajority, metricTolerates,
 	metricTerm, metricApplied, metricLag, metricLease, metricLeases, metricLeaseFailures, metricLogBytes, metricCompactions, metricInstalled, metricNodes,
-	metricClockSkew, metricClockAhead, metricConnections, metricCalls, metricRefused, metricGossipAlive, metricGossipDropped,
+	metricViewLease, metricViewFailures, metricPrincipals, metricRequests, metricClockSkew, metricClockAhead, metricConnections, metricCalls, metricRefused, metricGossipAlive, metricGossipDropped,
 	metricStreams, metricStreamsDropped, metricStreamGaps, metricEntries, metricHandovers, metricCertificate, metricAuditEntries, metricAuditDenied, metricAuditLost,
 }
 
@@ -204,6 +212,8 @@ func (c collector) collectCluster(gauge func(*prometheus.Desc, float64, ...strin
 		c.collectGroup(gauge, shard, &s.GroupStatus)
 	}
 	gauge(metricClockSkew, oneIf(all.ClockSkew))
+	gauge(metricViewLease, all.View.Valid.Seconds())
+	c.collectPrincipals(gauge)
 	gauge(metricLedger, float64(all.Erasures))
 	gauge(metricLedgerLimit, directory.MaxErasures)
 	alive, gone := 0, 0
@@ -233,11 +243,31 @@ func (c collector) collectGroup(gauge func(*prometheus.Desc, float64, ...string)
 	gauge(metricCompactions, float64(s.Compactions), shard)
 }
 
+// collectPrincipals sends how many there are.
+func (c collector) collectPrincipals(gauge func(*prometheus.Desc, float64, ...string)) {
+	view, now := c.node.cluster.Directory(), c.node.now().Unix()
+	counts := make(map[string]int, len(principalStates))
+	for _, p := range view.Principals {
+		counts[principalState(p, now)]++
+	}
+	for _, state := range principalStates {
+		gauge(metricPrincipals, float64(counts[state]), state)
+	}
+	waiting := 0
+	for _, r := range view.Requests {
+		if r.Expires > now {
+			waiting++
+		}
+	}
+	gauge(metricRequests, float64(waiting))
+}
+
 // collectTraffic sends what passes between this node and the others.
 func (c collector) collectTraffic(gauge func(*prometheus.Desc, float64, ...string), out chan<- prometheus.Metric) {
 	traffic := c.node.cluster.Traffic()
 	gauge(metricConnections, float64(traffic.Connections))
 	out <- prometheus.MustNewConstMetric(metricLeaseFailures, prometheus.CounterValue, float64(traffic.LeaseFailures))
+	out <- prometheus.MustNewConstMetric(metricViewFailures, prometheus.CounterValue, float64(traffic.ViewFailures))
 	gauge(metricGossipAlive, float64(traffic.Spoken))
 	out <- prometheus.MustNewConstMetric(metricGossipDropped, prometheus.CounterValue, float64(traffic.GossipDropped))
 	for _, clock := range traffic.Clocks {

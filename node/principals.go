@@ -143,17 +143,25 @@ func (r rights) Principals(context.Context) ([]operator.Principal, error) {
 	view, now := r.cluster.Directory(), r.now().Unix()
 	list := make([]operator.Principal, len(view.Principals))
 	for i, p := range view.Principals {
-		list[i] = operator.Principal{Grant: namedGrant(view, p.Name, &p.Grant), State: "live"}
-		switch {
-		case p.Revoked:
-			list[i].State = "revoked"
-		case p.Suspended:
-			list[i].State = "suspended"
-		case p.Grant.Expires != 0 && p.Grant.Expires <= now:
-			list[i].State = "expired"
-		}
+		list[i] = operator.Principal{Grant: namedGrant(view, p.Name, &p.Grant), State: principalState(p, now)}
 	}
 	return list, nil
+}
+
+// principalStates are what a principal can be.
+var principalStates = [...]string{"live", "suspended", "expired", "revoked"}
+
+// principalState is what p is at that moment, in unix seconds.
+func principalState(p *directory.Principal, now int64) string {
+	switch {
+	case p.Revoked:
+		return "revoked"
+	case p.Suspended:
+		return "suspended"
+	case p.Grant.Expires != 0 && p.Grant.Expires <= now:
+		return "expired"
+	}
+	return "live"
 }
 
 // Requests lists what waits to be approved, by name.

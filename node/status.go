@@ -57,6 +57,7 @@ type auditStatus struct {
 type groupsStatus struct {
 	Node      string        `json:"node"`
 	ClockSkew bool          `json:"clock_skew"` // clocks disagree: nothing expires in a shard led here
+	ViewMS    int64         `json:"view_ms"`    // how long requests may still be decided by the view of the directory here
 	Directory groupStatus   `json:"directory"`
 	Shards    []shardStatus `json:"shards"`
 }
@@ -138,7 +139,7 @@ func (n *Node) status() status {
 // groups returns where the Raft groups stand.
 func groups(all *cluster.Status) groupsStatus {
 	s := groupsStatus{
-		Node: all.Node, ClockSkew: all.ClockSkew,
+		Node: all.Node, ClockSkew: all.ClockSkew, ViewMS: all.View.Valid.Milliseconds(),
 		Directory: groupOf(&all.Directory), Shards: make([]shardStatus, len(all.Shards)),
 	}
 	for i := range all.Shards {
