@@ -35,7 +35,7 @@ func (t *Tree) eachUse(f *File, visit func(sel *ast.SelectorExpr, imported strin
 // stops it.
 var starters = []string{
 	"securemem", "cluster/replica", "cluster/wal", "cluster/confirm", "cluster/peer", "cluster/gossip", "cluster", "node/audit", "node/api", "node/operator", "node",
-	"client", "bench", "bench/load", "bench/server", "bench/bareraft", "bench/replicas", "cmd/cloakroom", "internal/dumptest",
+	"client", "bench", "bench/load", "bench/server", "bench/bareraft", "bench/replicas", "cmd/cloakroom", "internal/dumptest", "internal/hosts",
 }
 
 func goStatement(t *Tree, report func(string, int, string)) {

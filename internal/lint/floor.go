@@ -63,6 +63,7 @@ var plan = map[string][]string{
 	"cmd/cloakroom/importer": {"", "client", "cmd/cloakroom/rows"},
 
 	"internal/history":  {},
+	"internal/hosts":    {"", "internal/history", "internal/people"}, // it knows nodes from outside only
 	"internal/people":   {""},
 	"internal/lint":     {},
 	"internal/simnet":   {},
@@ -148,7 +149,7 @@ var owners = map[string][]string{
 	"github.com/vbauerster/mpb/v8":             {"cmd/cloakroom", "bench"},
 	"go.uber.org/goleak":                       {"test"},
 	"golang.org/x/crypto":                      {"securemem", "node/record", "securemem/keyring"},
-	"golang.org/x/sys":                         {"securemem", "cluster/disk", "node", "bench/load", "internal/dumptest", "test"},
+	"golang.org/x/sys":                         {"securemem", "cluster/disk", "node", "bench/load", "internal/dumptest", "internal/hosts", "test"},
 	"golang.org/x/time":                        {"node/api", "node"},
 	"pgregory.net/rapid":                       {"test"},
 }
