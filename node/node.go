@@ -154,6 +154,8 @@ func (n *Node) openCluster(context.Context) (err error) {
 		},
 		Changes:   n.changes,
 		SealBatch: n.sealBatch, OpenBatch: n.openBatch,
+		SealDirectory: n.sealDirectory, OpenDirectory: n.openDirectory,
+		Refounded:    n.recordRefounding,
 		SealSnapshot: n.sealSnapshot, OpenSnapshot: n.openSnapshot, SnapshotSize: snapshot.Size,
 		MapLog:    func(size int) ([]byte, error) { return n.memory.MapPlain("log", size) },
 		UnmapLog:  n.memory.UnmapPlain,
@@ -168,6 +170,9 @@ func (n *Node) openCluster(context.Context) (err error) {
 		if cfg.Network, err = n.network(); err != nil {
 			return err
 		}
+	}
+	if n.folder != nil {
+		cfg.Disk = n.disk()
 	}
 	if n.cluster, err = cluster.Open(cfg); err != nil {
 		return err

@@ -9,6 +9,7 @@ import (
 	"sync/atomic"
 
 	"cloakroom"
+	"cloakroom/cluster"
 	"cloakroom/cluster/directory"
 	"cloakroom/node/folder"
 )
@@ -170,7 +171,14 @@ func (n *Node) drawCluster(context.Context) error {
 }
 
 // enter brings up the directory; from then on operators can be answered.
-func (n *Node) enter(ctx context.Context) error { return n.cluster.Enter(ctx) }
+func (n *Node) enter(ctx context.Context) error {
+	n.setStage(Starting)
+	err := n.cluster.Enter(ctx)
+	if errors.Is(err, cluster.ErrRemoved) {
+		n.setStage(Removed)
+	}
+	return err
+}
 
 // resume holds what this node has against the directory it came back to.
 func (n *Node) resume(context.Context) error {
