@@ -133,6 +133,16 @@ func (c *Cluster) Reach(ctx context.Context, addr string) (Peer, error) {
 	return who, nil
 }
 
+// met notes that a life of a node has just proven itself here.
+func (c *Cluster) met(node, life string) {
+	p := &c.pulse
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if v := p.nodes[node]; v == nil || v.life != life {
+		p.nodes[node] = &vitals{life: life, tick: c.ticked.Load()}
+	}
+}
+
 // SilentFor returns for how long nothing was heard of a life of a node, by the
 // ticks of this one, a second or two too long. false: it was never heard here.
 func (c *Cluster) SilentFor(node, life string) (time.Duration, bool) {
@@ -140,7 +150,7 @@ func (c *Cluster) SilentFor(node, life string) (time.Duration, bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	v := p.nodes[node]
-	if v == nil || v.life != life || v.tick == 0 {
+	if v == nil || v.life != life {
 		return 0, false
 	}
 	return time.Duration(c.ticked.Load()-v.tick+1) * time.Second, true

@@ -157,6 +157,7 @@ func (c *Cluster) enrol(ctx context.Context, req *wire.JoinRequest, key director
 	if err := c.repeat(ctx, func() (*directory.Command, error) { return c.register(ctx, req, key) }); err != nil {
 		return fmt.Errorf("register node: %w", err)
 	}
+	c.met(req.Node, req.Life)
 	if err := c.repeat(ctx, func() (*directory.Command, error) { return c.enlist(req) }); err != nil {
 		return fmt.Errorf("register directory replica: %w", err)
 	}

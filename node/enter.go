@@ -132,10 +132,10 @@ func (n *Node) entered(reply *wire.EnterReply, addr string, shown *x509.Certific
 	if err := n.keepPapers(slices.Clone(reply.Certificate), slices.Clone(reply.Root)); err != nil {
 		return fmt.Errorf("join at %s: %w", addr, err)
 	}
-	peers := reply.Peers
-	if !slices.Contains(peers, addr) && len(peers) < folder.MaxPeers {
-		peers = append([]string{addr}, peers...)
-	}
+	own, _ := n.cfg.Network.reachable()
+	peers := slices.DeleteFunc(append([]string{addr}, reply.Peers...), func(peer string) bool { return peer == own })
+	slices.Sort(peers)
+	peers = slices.Compact(peers)
 	err = n.folder.Update(func(node *folder.Node) {
 		node.Cluster, node.Peers = folder.Cluster(reply.Cluster), slices.Clone(peers[:min(len(peers), folder.MaxPeers)])
 	})

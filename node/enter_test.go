@@ -232,3 +232,51 @@ func graft(t *testing.T, secret, addresses []byte) []byte {
 	}
 	return text
 }
+
+// settled waits until every group is on that many nodes.
+func (e *entrance) settled(nodes int) {
+	e.t.Helper()
+	await(e.t, "every group is where it should be", func() bool {
+		for _, g := range e.first.node.Health().Groups {
+			if !g.Settled || g.Tolerates < (min(nodes, 3)-1)/2 {
+				return false
+			}
+		}
+		return true
+	})
+}
+
+// restart ends a node and starts it again in its folder.
+func (e *entrance) restart(c *newcomer, change func(*node.Config)) *newcomer {
+	e.t.Helper()
+	c.end()
+	cfg := c.cfg
+	cfg.JoinToken = nil
+	if change != nil {
+		change(&cfg)
+	}
+	return e.start(cfg)
+}
+
+// Soon after its end a node gets the keys by itself; a token it was given all
+// the same is not looked at.
+func TestANodeComesBack(t *testing.T) {
+	e := openEntrance(t, nil)
+	e.start(e.newcomerConfig("n3", e.token())).in() // of two, none may be missing
+	token := e.token()
+	c := e.start(e.newcomerConfig("n2", token))
+	c.in()
+	e.settled(3)
+	was := c.node.Fingerprint()
+	c = e.restart(c, nil)
+	c.in()
+	e.settled(3)
+	if c.node.Fingerprint() != was {
+		t.Error("another fingerprint")
+	}
+	c = e.restart(c, func(cfg *node.Config) { cfg.JoinToken = token })
+	c.in()
+	if n := strings.Count(c.logs.String(), "the join token is not used"); n != 1 {
+		t.Errorf("%d lines about the token", n)
+	}
+}
