@@ -21,17 +21,21 @@ import (
 type entrance struct {
 	t     *testing.T
 	first *house
+	logs  *logged // of the first
 }
 
 func openEntrance(t *testing.T, change func(*node.Config)) *entrance {
 	t.Helper()
-	return &entrance{t: t, first: open(t, func(cfg *node.Config) {
+	e := &entrance{t: t, logs: &logged{}}
+	e.first = open(t, func(cfg *node.Config) {
+		cfg.Logger = slog.New(slog.NewTextHandler(e.logs, nil))
 		cfg.Network = &node.Network{Listen: "127.0.0.1:0"}
 		cfg.Memory.Limit, cfg.Shards = 64<<20, 4
 		if change != nil {
 			change(cfg)
 		}
-	})}
+	})
+	return e
 }
 
 // token makes a join token.
@@ -164,7 +168,7 @@ func TestANodeJoinsByItsToken(t *testing.T) {
 		}
 	}
 	secret := string(token[len("cloakroom-join-1."):])
-	for where, text := range map[string]string{"audit log": audit, "log of the cluster": e.first.logs.String(), "log of the node": c.logs.String(),
+	for where, text := range map[string]string{"audit log": audit, "log of the cluster": e.logs.String(), "log of the node": c.logs.String(),
 		"configuration": fmt.Sprintf("%v %+v", c.cfg, &c.cfg)} {
 		if strings.Contains(text, secret) || strings.Contains(text, secret[len(secret)-40:]) {
 			t.Errorf("the token is in the %s", where)
@@ -203,7 +207,7 @@ func TestJoinTokensAreRefused(t *testing.T) {
 		}
 		c.end()
 	}
-	if text := e.first.logs.String(); !strings.Contains(text, "a join token was used a second time") {
+	if text := e.logs.String(); !strings.Contains(text, "a join token was used a second time") {
 		t.Error("nobody was alarmed")
 	}
 	if audit := e.first.node.AuditLines(); !strings.Contains(audit, `"action":"node-enter","asked":0,"found":0,"missing":0,"outcome":"used-token"`) {

@@ -29,6 +29,15 @@ func (n *Node) Rights() interface {
 	return rights{n}
 }
 
+// RemoveDead removes a node that will not come back.
+func (n *Node) RemoveDead(ctx context.Context, name string) error {
+	result, err := n.cluster.ProposeDirectory(ctx, &directory.Command{RemoveNode: &directory.RemoveNode{Name: name, Dead: true}})
+	if err != nil {
+		return err
+	}
+	return result.Err()
+}
+
 // SealSnapshot is the hook that package cluster is given.
 func (n *Node) SealSnapshot(w io.Writer, at cluster.SnapshotInfo) (io.WriteCloser, error) {
 	return n.sealSnapshot(w, at)
