@@ -85,7 +85,6 @@ func (g *Gathering) Offer(text []byte) (Progress, *securemem.Secret, error) {
 	if g.closed {
 		return Progress{}, nil, errors.New("gather shares: closed")
 	}
-	defer collect()
 	if g.values == nil {
 		values, err := g.cfg.Memory.NewSecret(shareBytes + g.cfg.Public.Threshold*valueBytes)
 		if err != nil {
@@ -140,6 +139,7 @@ func (g *Gathering) take(room, text []byte) error {
 
 // restore combines the shares.
 func (g *Gathering) restore() (*securemem.Secret, error) {
+	defer collect() // a share that is refused leaves nothing: nobody keeps the collector busy
 	seed, err := g.cfg.Memory.NewSecret(hybrid.SeedBytes)
 	if err != nil {
 		return nil, fmt.Errorf("combine shares: %w", err)
