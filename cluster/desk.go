@@ -67,6 +67,9 @@ func (d *desk) carryOut(c *change) error {
 	if m == nil {
 		return errMoved
 	}
+	if m.replica.Full() && !pressing(c.data) {
+		return errDiskFull
+	}
 	if err := m.replica.AwaitRoom(context.Background()); err != nil {
 		return moved(m, err)
 	}
@@ -83,6 +86,16 @@ func (d *desk) carryOut(c *change) error {
 		m.replica.Nudge() // the others' views wait for it
 	}
 	return nil
+}
+
+// errDiskFull refuses a change while the disk has too little room for the log.
+var errDiskFull = fmt.Errorf("the disk of the node that leads the directory is nearly full: %w", cloakroom.ErrUnavailable)
+
+// pressing reports whether a command is carried out all the same: an erasure is
+// what room is kept for.
+func pressing(data []byte) bool {
+	var cmd directory.Command
+	return directory.Decode(data, &cmd) == nil && cmd.RecordErasures != nil
 }
 
 // propose carries out one encoded command here. errMoved says that this node

@@ -153,7 +153,7 @@ func (c *Cluster) store(g *group, self replica.Identity) (*wal.Store, error) {
 type recall struct {
 	c       *Cluster
 	machine *directory.Machine
-	index   uint64
+	index   uint64      // up to which machine has it
 	over    atomic.Bool // the log was read
 }
 
@@ -167,14 +167,14 @@ func (r *recall) end() {
 
 // entry opens an entry of the log. The log of a directory that can't be opened
 // is not the cluster's, or damaged.
-func (r *recall) entry(sealed []byte) error {
+func (r *recall) entry(index uint64, sealed []byte) error {
 	data, err := r.c.openDirectory(nil, sealed)
 	if err != nil {
 		return err
 	}
-	if !r.over.Load() {
-		r.index++
-		r.machine.Apply(r.index, data)
+	if !r.over.Load() && index > r.index { // the log begins before the snapshot ends
+		r.machine.Apply(index, data)
+		r.index = index
 	}
 	return nil
 }
@@ -197,7 +197,7 @@ func (r *recall) snapshot(from io.Reader, of wal.Snapshot) error {
 		return err
 	}
 	if !r.over.Load() {
-		r.machine = machine
+		r.machine, r.index = machine, of.Index
 	}
 	return nil
 }

@@ -130,7 +130,8 @@ type Replica struct {
 	raft    *raft.Raft
 	loud    *logSink
 	torn    torn
-	founds  bool // there was nothing to go on from: it founds its group
+	founds  bool        // there was nothing to go on from: it founds its group
+	full    atomic.Bool // the disk is nearly
 
 	// turn holds a token while raft owes an answer, and from shut on: raft
 	// forgets its debts when it is shut down.
@@ -178,6 +179,7 @@ func New(cfg Config) (*Replica, error) {
 		r.abandon()
 		return nil, fmt.Errorf("start replica of %s: %w", cfg.Group, err)
 	}
+	r.watchDisk()
 	r.running.Go(r.keep)   // these end when the replica is halted,
 	r.running.Go(r.follow) // by Close or by park
 	r.running.Go(r.watch)

@@ -108,6 +108,20 @@ func (r *Replica) Retired() error {
 	return r.cfg.Store.Retired()
 }
 
-// Full reports whether the disk of the store is nearly full. A leader then
-// refuses all but what must not wait.
-func (r *Replica) Full() bool { return r.cfg.Store != nil && r.cfg.Store.Full() }
+// Full reports whether the disk of the store is nearly full, as seen within the
+// last second. A leader then refuses all but what must not wait.
+func (r *Replica) Full() bool { return r.full.Load() }
+
+// watchDisk notes how much room the disk has, and tells when that changes.
+func (r *Replica) watchDisk() {
+	if r.cfg.Store == nil {
+		return
+	}
+	full := r.cfg.Store.Full()
+	switch before := r.full.Swap(full); {
+	case full && !before:
+		r.cfg.Logger.Error("disk nearly full: nothing but erasures is taken in until there is room", "group", r.cfg.Group)
+	case before && !full:
+		r.cfg.Logger.Info("disk has room again", "group", r.cfg.Group)
+	}
+}

@@ -39,6 +39,7 @@ func (r *Replica) watch() {
 		}
 		r.streams.sweep()
 		r.loud.tick()
+		r.watchDisk()
 		r.watchTransfer()
 		if r.torn.look() && !r.cfg.Hazards.NoInstallWatchdog {
 			r.park(errLogTorn)

@@ -131,7 +131,7 @@ func (r *recovery) verify() error {
 		if entry.Type != raft.LogCommand || s.cfg.Check == nil {
 			continue
 		}
-		if err := s.cfg.Check(entry.Data); err != nil {
+		if err := s.cfg.Check(entry.Index, entry.Data); err != nil {
 			return fmt.Errorf("%w: open entry %d: %w", ErrDamaged, entry.Index, err)
 		}
 	}

@@ -29,7 +29,7 @@ const sealedBy = "sealed:"
 
 func config(fsys disk.FS) Config {
 	return Config{FS: fsys, Dir: testDir, Identity: self, Boot: 1, SegmentSize: 4 << 10,
-		Check: func(entry []byte) error {
+		Check: func(_ uint64, entry []byte) error {
 			if !bytes.HasPrefix(entry, []byte(sealedBy)) {
 				return errors.New("not sealed")
 			}

@@ -60,8 +60,9 @@ type Config struct {
 	Seen uint64
 
 	// Check verifies a command as it stands in the log, sealed. Open calls it for
-	// each; an error is damage. nil: only checksums are looked at.
-	Check func(entry []byte) error
+	// each, in order, those the snapshot holds as well included; an error is
+	// damage. nil: only checksums are looked at.
+	Check func(index uint64, entry []byte) error
 	// CheckSnapshot reads a snapshot to its end, sealed as it is, and returns an
 	// error if it can't be opened. It is called by Open, and for each snapshot
 	// before an older one goes. nil: only checksums are looked at.
