@@ -68,6 +68,9 @@ func (c *Cluster) publish(view *directory.View) { c.views.publish(view) }
 // Directory returns the newest view of the directory. It is immutable.
 func (c *Cluster) Directory() *directory.View { return c.views.now.Load().View }
 
+// News returns a channel that is closed when a newer view is shown.
+func (c *Cluster) News() <-chan struct{} { return c.views.changed.Wait() }
+
 // ShardOf returns the shard that owns slot.
 func (c *Cluster) ShardOf(slot cloakroom.Slot) cloakroom.ShardID {
 	return c.Directory().ShardOf(slot)

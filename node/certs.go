@@ -335,6 +335,7 @@ func (n *Node) tendPapers() {
 	for {
 		select {
 		case <-pause.C:
+		case <-n.cluster.News(): // who the others are may have changed
 		case <-n.ctx.Done():
 			return
 		}
