@@ -329,8 +329,10 @@ func hostsOf(addresses ...string) []string {
 // tendPapers replaces the certificate in time, and remembers who the others
 // are. It ends with n.ctx.
 func (n *Node) tendPapers() {
-	pause := time.NewTicker(max(min(n.certLife()/100, time.Minute), 20*time.Millisecond))
+	life := n.certLife()
+	pause := time.NewTicker(min(max(life/100, 20*time.Millisecond), time.Second))
 	defer pause.Stop()
+	var next time.Time // not before then, however clocks differ
 	complained := false
 	for {
 		select {
@@ -339,23 +341,19 @@ func (n *Node) tendPapers() {
 		case <-n.ctx.Done():
 			return
 		}
-		if err := n.rememberOthers(); err != nil && !complained {
-			complained = true
-			n.cfg.Logger.Warn("cannot remember the other nodes", "error", err)
-		}
-		due, has := n.papers.dueAt()
-		if !has || n.now().Before(due) {
-			continue
-		}
-		if err := n.renew(n.ctx); err != nil {
-			if !complained {
-				complained = true
-				n.cfg.Logger.Warn("cannot renew the certificate of this node", "error", err)
+		err := n.rememberOthers()
+		if due, has := n.papers.dueAt(); err == nil && has && !n.now().Before(due) && !n.now().Before(next) {
+			if err = n.renew(n.ctx); err == nil {
+				n.cfg.Logger.Info("renewed the certificate of this node")
+				next = n.now().Add(life / 10)
+			} else {
+				next = n.now().Add(min(life/100, time.Minute))
 			}
-			continue
 		}
-		complained = false
-		n.cfg.Logger.Info("renewed the certificate of this node")
+		if err != nil && !complained {
+			n.cfg.Logger.Warn("cannot tend to the papers of this node", "error", err)
+		}
+		complained = err != nil
 	}
 }
 
