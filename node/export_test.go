@@ -2,6 +2,7 @@ package node
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"io"
 
@@ -27,6 +28,24 @@ func (n *Node) Rights() interface {
 	operator.Roll
 } {
 	return rights{n}
+}
+
+// ReadRoster reads members.json and writes it again.
+func ReadRoster(data []byte) ([]byte, error) {
+	m, err := parseRoster(data)
+	if err != nil {
+		return nil, err
+	}
+	return json.Marshal(m)
+}
+
+// SampleRoster is a members.json.
+func SampleRoster() ([]byte, error) {
+	return json.Marshal(&roster{Format: rosterFormat, Cluster: directory.ID{0xc1}, Epoch: 7, Window: 600, MAC: directory.Digest{0xaa},
+		Nodes: []directory.NodeInfo{
+			{Name: "n1", Life: "00112233445566778899aabbccddeeff", Address: "a:1", Zone: "z", API: "a:2", Key: directory.Digest{1}, Boot: 3},
+			{Name: "n2", Address: "b:1", Key: directory.Digest{2}, State: directory.Pending},
+		}})
 }
 
 // RemoveDead removes a node that will not come back.

@@ -30,7 +30,11 @@ type roster struct {
 	proven bool // mac is right
 }
 
-const rosterFormat = 1
+const (
+	rosterFormat = 1
+	// maxRosterBytes bounds members.json.
+	maxRosterBytes = 1 << 20
+)
 
 // rosterContext keeps this MAC apart from others under the source key.
 const rosterContext = "members"
@@ -52,7 +56,7 @@ func (m *roster) body() ([]byte, error) {
 
 func parseRoster(data []byte) (*roster, error) {
 	m := new(roster)
-	if err := json.Unmarshal(data, m); err != nil {
+	if len(data) > maxRosterBytes || json.Unmarshal(data, m) != nil {
 		return nil, errors.New("members.json: not what this version writes")
 	}
 	if m.Format != rosterFormat || len(m.Nodes) > directory.MaxNodes+directory.MaxRemoved {
@@ -61,7 +65,8 @@ func parseRoster(data []byte) (*roster, error) {
 	return m, nil
 }
 
-// recall reads members.json. A folder without one remembers nobody.
+// recall reads members.json. A folder without one remembers nobody, nor does
+// one where it is damaged: it only spares waiting.
 func (n *Node) recall() error {
 	data, err := n.folder.Members()
 	if errors.Is(err, folder.ErrMissing) {
@@ -72,7 +77,8 @@ func (n *Node) recall() error {
 	}
 	m, err := parseRoster(data)
 	if err != nil {
-		return err
+		n.cfg.Logger.Warn("what this node remembers of the others cannot be read; it is ignored", "error", err)
+		return nil
 	}
 	if m.Cluster == n.id {
 		n.gate.remembered.Store(m)
