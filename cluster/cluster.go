@@ -45,6 +45,7 @@ type Cluster struct {
 	refounded atomic.Uint64 // shards that began anew, by word of this node
 
 	recalled atomic.Pointer[directory.View] // see known; nil: nothing, or not needed any more
+	keptID   string                         // replica of the directory whose log was on disk; set before anybody asks
 	started  atomic.Uint64                  // see boot
 	later    atomic.Uint64                  // boot of this node that the cluster was found to know
 
@@ -178,6 +179,7 @@ func (c *Cluster) begin(ctx context.Context) error {
 	case founder:
 		err = c.found(ctx, m)
 	case kept:
+		c.keptID = self.ID
 		err = c.comeBack(ctx, self)
 	default:
 		if err = c.join(ctx, self); errors.Is(err, errRolledBack) {

@@ -89,11 +89,21 @@ func (d *desk) carryOut(c *change) error {
 // errDiskFull refuses a change while the disk has too little room for the log.
 var errDiskFull = fmt.Errorf("the disk of the node that leads the directory is nearly full: %w", cloakroom.ErrUnavailable)
 
-// pressing reports whether a command is carried out all the same: an erasure is
-// what room is kept for.
+// pressing reports whether a command is carried out all the same: room is kept
+// for erasures, for taking rights away, and for what heals the cluster or
+// empties the very node.
 func pressing(data []byte) bool {
 	var cmd directory.Command
-	return directory.Decode(data, &cmd) == nil && cmd.RecordErasures != nil
+	if directory.Decode(data, &cmd) != nil {
+		return false
+	}
+	switch {
+	case cmd.RecordErasures != nil, cmd.RevokePrincipal != nil, cmd.SuspendPrincipal != nil,
+		cmd.PutNode != nil, cmd.AdmitNode != nil, cmd.DrainNode != nil, cmd.RemoveNode != nil,
+		cmd.AddReplica != nil, cmd.SetReplica != nil, cmd.DropReplica != nil, cmd.RefoundGroup != nil:
+		return true
+	}
+	return false
 }
 
 // propose carries out one encoded command here. errMoved says that this node

@@ -104,7 +104,7 @@ func (c *Cluster) knockAt(ctx context.Context, addr string, self replica.Identit
 // brings.
 func (c *Cluster) joinRequest(self replica.Identity) wire.JoinRequest {
 	req := wire.JoinRequest{Node: c.cfg.Node, Life: c.life, Address: c.net.Addr(), Zone: c.cfg.Network.Zone,
-		API: c.cfg.Network.API, Boot: c.boot(), Replica: wire.Identity{ID: self.ID, Address: self.Addr}}
+		API: c.cfg.Network.API, Boot: c.boot(), Replica: wire.Identity{ID: self.ID, Address: self.Addr}, Kept: self.ID == c.keptID}
 	if prove := c.cfg.Network.Gate.Prove; prove != nil {
 		req.Proof = prove(req.Node, req.Life)
 	}
@@ -242,6 +242,9 @@ func (c *Cluster) enlist(req *wire.JoinRequest) (*directory.Command, error) {
 	view := c.Directory()
 	if _, r, there := view.Replica(req.Replica.ID); there && r.State == directory.Leaving {
 		return nil, errReplicaLeft
+	}
+	if _, _, there := view.Replica(req.Replica.ID); !there && req.Kept {
+		return nil, errReplicaLeft // and was forgotten
 	}
 	for _, r := range view.Directory.Replicas {
 		switch {

@@ -36,6 +36,10 @@ func (c *Cluster) refound(ctx context.Context) time.Duration {
 	return whenever
 }
 
+// Refounded counts the shards that this node, leading the directory, had begin
+// anew because all that had their content were gone.
+func (c *Cluster) Refounded() uint64 { return c.refounded.Load() }
+
 // refoundOn begins a shard anew on a node.
 func (c *Cluster) refoundOn(ctx context.Context, view *directory.View, g directory.GroupID, node *directory.NodeInfo) error {
 	self, err := newIdentity(c.cfg.Rand)

@@ -25,6 +25,9 @@ type Status struct {
 	// ClockSkew: no majority of clocks agrees in a shard led here, or the only
 	// one was set, so that nothing expires there.
 	ClockSkew bool
+	// DiskFull: the disk of this node's replica of the directory has so little
+	// room left that, leading, it refuses all but what must not wait.
+	DiskFull bool
 }
 
 // Role is what this node's replica of a group is.
@@ -107,6 +110,7 @@ func (c *Cluster) Status() Status {
 	var ready bool
 	if m := c.desk.member.Load(); m != nil {
 		s.Erasures = m.ledger.ErasureCount()
+		s.DiskFull = m.replica.Full()
 	}
 	s.Directory, ready = c.groupStatus(&c.desk.group)
 	shards := c.ready.Load()

@@ -92,6 +92,10 @@ var (
 		"1 if no majority of clocks agrees in a shard led here, or the only one was set: nothing expires there.", nil, nil)
 	metricClockAhead = prometheus.NewDesc("cloakroom_clock_ahead_seconds",
 		"How far another node's clock was ahead of this one's when it last answered.", []string{"node"}, nil)
+	metricDiskFull = prometheus.NewDesc("cloakroom_disk_full",
+		"1 if the disk of the directory's log is nearly full: leading, this node refuses all but erasures and what heals the cluster.", nil, nil)
+	metricRefounded = prometheus.NewDesc("cloakroom_shards_refounded_total",
+		"Shards that this node, leading the directory, had begin anew, empty: all that had their content were gone.", nil, nil)
 	metricConnections = prometheus.NewDesc("cloakroom_cluster_connections",
 		"Connections open at the cluster port.", nil, nil)
 	metricCalls = prometheus.NewDesc("cloakroom_cluster_calls_total",
@@ -128,7 +132,7 @@ var catalogue = []*prometheus.Desc{
 	metricArenaMapped, metricPoolTotal, metricPoolUsed, metricPoolRefused, metricSubjects,
 	metricErased, metricLedger, metricLedgerLimit, metricQueue, metricRole, metricLeading, metricLeaderKnown, metricMajority, metricTolerates,
 	metricTerm, metricApplied, metricLag, metricLease, metricLeases, metricLeaseFailures, metricLogBytes, metricCompactions, metricInstalled, metricNodes,
-	metricViewLease, metricViewFailures, metricPrincipals, metricRequests, metricClockSkew, metricClockAhead, metricConnections, metricCalls, metricRefused, metricGossipAlive, metricGossipDropped,
+	metricViewLease, metricViewFailures, metricPrincipals, metricRequests, metricDiskFull, metricRefounded, metricClockSkew, metricClockAhead, metricConnections, metricCalls, metricRefused, metricGossipAlive, metricGossipDropped,
 	metricStreams, metricStreamsDropped, metricStreamGaps, metricEntries, metricHandovers, metricCertificate, metricAuditEntries, metricAuditDenied, metricAuditLost,
 }
 
@@ -181,6 +185,7 @@ func (c collector) Collect(out chan<- prometheus.Metric) {
 	count(metricAuditEntries, float64(stats.Entries))
 	count(metricAuditDenied, float64(stats.Denied))
 	count(metricInstalled, float64(n.installed.Load()))
+	count(metricRefounded, float64(n.cluster.Refounded()))
 	count(metricAuditLost, float64(stats.Lost))
 }
 
@@ -212,6 +217,7 @@ func (c collector) collectCluster(gauge func(*prometheus.Desc, float64, ...strin
 		c.collectGroup(gauge, shard, &s.GroupStatus)
 	}
 	gauge(metricClockSkew, oneIf(all.ClockSkew))
+	gauge(metricDiskFull, oneIf(all.DiskFull))
 	gauge(metricViewLease, all.View.Valid.Seconds())
 	c.collectPrincipals(gauge)
 	gauge(metricLedger, float64(all.Erasures))

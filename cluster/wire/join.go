@@ -16,12 +16,14 @@ import "encoding/binary"
 //	        2+…   address of the node's front door, may be empty
 //	        8     boot number of its folder; 0: it has none
 //	        32    proof that it has the keys; zeros: none
+//	        1     1: that replica has a log that was kept, else 0
 type JoinRequest struct {
 	Node, Life, Address, Zone string
 	Replica                   Identity
 	API                       string
 	Boot                      uint64
 	Proof                     [32]byte
+	Kept                      bool
 }
 
 func (m *JoinRequest) strings() [7]*string {
@@ -37,7 +39,8 @@ func (m *JoinRequest) Append(dst []byte) []byte {
 	for _, s := range m.strings() {
 		dst = appendString(dst, *s)
 	}
-	return append(binary.BigEndian.AppendUint64(dst, m.Boot), m.Proof[:]...)
+	dst = append(binary.BigEndian.AppendUint64(dst, m.Boot), m.Proof[:]...)
+	return append(dst, bit(m.Kept))
 }
 
 // Decode reads one message.
@@ -48,6 +51,7 @@ func (m *JoinRequest) Decode(b []byte) error {
 	}
 	m.Boot = r.uint64()
 	copy(m.Proof[:], r.take(len(m.Proof)))
+	m.Kept = r.flag()
 	return r.end()
 }
 

@@ -133,7 +133,7 @@ func samples() []message {
 		}{uint32(i), strings.Repeat("r", i), uint64(i) << 40})
 	}
 	return []message{
-		&JoinRequest{Node: "n2", Life: "0011", Address: "host:7000", Zone: "z", Replica: Identity{"r2", "v2"}, API: "host:8200", Boot: 3, Proof: [32]byte{7}},
+		&JoinRequest{Node: "n2", Life: "0011", Address: "host:7000", Zone: "z", Replica: Identity{"r2", "v2"}, API: "host:8200", Boot: 3, Proof: [32]byte{7}, Kept: true},
 		&JoinRequest{},
 		&JoinReply{Code: OK, Generation: 1, Epoch: 7, Members: []Member{{"r1", "v1", "n1", "00", "host:1"}, {ID: "r2"}}},
 		&JoinReply{Code: Refused, Reason: RolledBack, Boot: 9, Text: "two nodes with one name"},
