@@ -62,6 +62,8 @@ type Cluster struct {
 	claimed atomic.Int64 // record memory that commands on their way may need
 	granted atomic.Int64 // all that was ever claimed, released or not
 	skewed  atomic.Bool  // clocks disagree in a shard led here
+	// expelled: another node said that this one was removed from the cluster.
+	expelled atomic.Bool
 
 	proposals, servings sync.Pool
 	reads               readings
@@ -196,6 +198,7 @@ func (c *Cluster) begin(ctx context.Context) error {
 	if c.net.gossip != nil {
 		c.running.Go(c.gossip) // stopped by end
 	}
+	c.running.Go(c.balanceLeads) // stopped by end
 	return nil
 }
 

@@ -90,6 +90,10 @@ type Config struct {
 	// QueueBytes bounds the commands that wait for one shard; default 8 MiB.
 	QueueBytes int
 
+	// Installs bounds the replicas of shards that one node makes at a time, each
+	// of which takes the whole state of its shard; default 2.
+	Installs int
+
 	hazards hazards // for simulations: remedies left out
 }
 
@@ -97,6 +101,7 @@ const (
 	defaultShards    = 16
 	defaultLogBudget = 64 << 20
 	defaultQueue     = 8 << 20
+	defaultInstalls  = 2
 	minDirectoryLog  = 1 << 20
 )
 
@@ -120,6 +125,7 @@ func (c *Config) check() error {
 	fault(c.Machine == nil, "Machine is missing")
 	fault(c.SealBatch == nil || c.OpenBatch == nil, "SealBatch and OpenBatch are needed")
 	fault(c.MapLog == nil || c.UnmapLog == nil, "MapLog and UnmapLog are needed")
+	fault(c.Installs < 0, "Installs is negative")
 	fault(c.LogBudget < minDirectoryLog, fmt.Sprintf("LogBudget is under %d bytes", minDirectoryLog))
 	fault(c.QueueBytes < cloakroom.MaxEntryBytes, fmt.Sprintf("QueueBytes is under %d", cloakroom.MaxEntryBytes))
 	if c.Network != nil {
@@ -150,6 +156,9 @@ func (c *Config) fill() {
 	}
 	if c.DirectoryLogBudget == 0 {
 		c.DirectoryLogBudget = max(c.LogBudget/16, minDirectoryLog)
+	}
+	if c.Installs == 0 {
+		c.Installs = defaultInstalls
 	}
 	if c.QueueBytes == 0 {
 		c.QueueBytes = defaultQueue

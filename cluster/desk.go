@@ -26,6 +26,8 @@ type desk struct {
 	// Of the placement; see plan.
 	missing      placement.Step // of the directory, zero if none is missing
 	missingSince int64          // tick
+	term         uint64         // in which it was last led from here
+	since        int64          // the tick at which that began
 }
 
 // maxChanges bounds the changes that wait.

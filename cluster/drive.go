@@ -3,9 +3,11 @@ package cluster
 import (
 	"context"
 	"errors"
+	"slices"
 	"time"
 
 	"cloakroom/cluster/directory"
+	"cloakroom/cluster/placement"
 	"cloakroom/cluster/replica"
 	"cloakroom/cluster/wire"
 )
@@ -31,14 +33,16 @@ const (
 
 // moves returns what is left to do in a group, in the order to try it. What is
 // gone is removed before anybody is promoted, so that a dead voter never
-// counts beside its successor. At most voters replicas get a vote. While the
+// counts beside its successor. At most voters replicas get a vote, and of those
+// that fit the ones of the lowest rank first. While the
 // members are not committed the directory hears nothing of them: another
 // leader may yet undo the change, and who was forgotten too early would keep
 // its vote for good.
-func moves(info *directory.GroupInfo, members []replica.Member, committed bool, voters int) []move {
+func moves(info *directory.GroupInfo, members []replica.Member, committed bool, voters int,
+	fits func(*directory.ReplicaInfo) (rank int, ok bool)) []move {
 	var byKind [add + 1][]move
 	at := make(map[string]*replica.Member, len(members))
-	voting := 0
+	voting, ranks := 0, make(map[string]int)
 	for i := range members {
 		at[members[i].ID] = &members[i]
 		if members[i].Voter {
@@ -62,9 +66,13 @@ func moves(info *directory.GroupInfo, members []replica.Member, committed bool, 
 		case m.Voter && r.State == directory.Preparing:
 			note(settle, r)
 		case !m.Voter && voting < voters:
-			note(promote, r)
+			if rank, ok := fits(r); ok {
+				note(promote, r)
+				ranks[r.ID] = rank
+			}
 		}
 	}
+	slices.SortStableFunc(byKind[promote], func(x, y move) int { return ranks[x.id.ID] - ranks[y.id.ID] })
 	if len(byKind[remove]) > 0 {
 		byKind[promote] = nil
 	}
@@ -93,7 +101,11 @@ func (c *Cluster) drive(ctx context.Context, g *group) time.Duration {
 	}
 	committed := m.replica.Progress().Commit >= prev
 	again := whenever
-	for _, next := range moves(&info, members, committed, view.Wanted()) {
+	limit, fits := placement.Votes(view, g.id)
+	if c.cfg.hazards.oneMoreWaits {
+		limit = view.Wanted()
+	}
+	for _, next := range moves(&info, members, committed, limit, fits) {
 		done, err := c.take(ctx, g, m, next, prev)
 		switch {
 		case errors.Is(err, errNotThere):
@@ -116,6 +128,9 @@ func (c *Cluster) take(ctx context.Context, g *group, m *member, next move, prev
 	defer cancel()
 	switch next.kind {
 	case remove:
+		if to, ok := c.successor(m); ok && next.id.ID == m.self.ID {
+			return true, m.replica.TransferLead(ctx, to) // whoever leads then removes it, and nobody waits for an election
+		}
 		return true, m.replica.Remove(ctx, next.id.ID, prev)
 	case drop:
 		return true, c.step(ctx, &directory.Command{DropReplica: &directory.DropReplica{Group: g.id, ID: next.id.ID}})

@@ -21,34 +21,52 @@ func (c *Cluster) handOver(shards []*shard) {
 	for _, s := range shards {
 		groups = append(groups, &s.group)
 	}
+	given := make(map[string]int) // :: node → leads it was given
 	var wg sync.WaitGroup
 	for _, g := range groups {
 		m, _ := g.lead()
 		if m == nil {
 			continue
 		}
-		if to, ok := c.successor(m); ok {
+		if to, ok := c.successorOf(m, given); ok {
 			wg.Go(func() { m.replica.TransferLead(ctx, to) }) //nolint:errcheck // an election will do
 		}
 	}
 	wg.Wait()
 }
 
-// successor returns a voter of the group that may take m's lead: another one
-// that does not leave, on a node that was heard lately.
+// successor returns a voter of the group that may take m's lead.
 func (c *Cluster) successor(m *member) (replica.Identity, bool) {
+	return c.successorOf(m, make(map[string]int))
+}
+
+// successorOf returns a voter of the group that may take m's lead: another one
+// that does not leave, on a node that was heard lately; not on one that is
+// draining if there is another, and on the one that was given the fewest. It
+// counts its choice.
+func (c *Cluster) successorOf(m *member, given map[string]int) (best replica.Identity, found bool) {
 	_, members, err := m.replica.Members()
 	if err != nil {
 		return replica.Identity{}, false
 	}
 	view := c.Directory()
+	var on directory.NodeInfo
+	better := func(node *directory.NodeInfo) bool {
+		if willing := node.State != directory.Draining; found && willing != (on.State != directory.Draining) {
+			return willing
+		}
+		return !found || given[node.Name] < given[on.Name]
+	}
 	for _, other := range members {
 		_, r, known := view.Replica(other.ID)
 		node, there := view.Node(r.Node)
 		if other.Voter && other.ID != m.self.ID && known && there && r.State != directory.Leaving &&
-			view.Lives(&r) && c.there(&node) {
-			return other.Identity, true
+			view.Lives(&r) && c.there(&node) && better(&node) {
+			best, on, found = other.Identity, node, true
 		}
 	}
-	return replica.Identity{}, false
+	if found {
+		given[on.Name]++
+	}
+	return best, found
 }

@@ -22,6 +22,13 @@ type hazards struct {
 	// nobody said whom he wants.
 	anybody bool
 
+	// oneMoreWaits keeps a replica without a vote that is one more than wanted,
+	// so that there is a learner for as long as a scene needs one.
+	oneMoreWaits bool
+
+	// leadsStay moves no lead for balance: for tests that put leads somewhere.
+	leadsStay bool
+
 	// Of read leases. A lease before an entry of the leader's own term is
 	// replica.Hazards.ReadBeforeOwnTerm.
 
@@ -33,6 +40,7 @@ type hazards struct {
 	leaseFromAnswer bool // a holder counts from the answer, not from the question
 	leaseUnapplied  bool // a holder does not wait for the index
 	leaseNoRecheck  bool // the clock is looked at before the copy only
+	leaseAnyLag     bool // a replica that is far behind is granted one too
 	leaseWallClock  bool // leases are measured by the wall clock
 
 	// Of leases of views, and their barrier.

@@ -76,6 +76,7 @@ func (h *house) config(name string, memory *securemem.Memory) Config {
 		cfg.Logger = slog.New(slog.NewTextHandler(os.Stderr, nil)).With("node", name)
 	}
 	cfg.Network.Seeds = h.seeds(name)
+	cfg.hazards.leadsStay = true // where tests put them
 	if h.change != nil {
 		h.change(name, &cfg)
 	}

@@ -85,6 +85,7 @@ func (c *Cluster) knockAt(ctx context.Context, addr string, self replica.Identit
 	}
 	if known := refusedJoin[reply.Reason]; known != nil {
 		c.later.Store(reply.Boot)
+		c.expelled.Store(errors.Is(known, ErrRemoved))
 		return fmt.Errorf("join at %s: %w: %s", who.Node, known, reply.Text)
 	}
 	if err := reply.Code.Err(); err != nil {

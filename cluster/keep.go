@@ -35,6 +35,9 @@ func (k *keeping) follow() {
 	if m == nil || m.machine == nil {
 		return // no shard
 	}
+	if node := k.c.leaderNode(k.g, m); node != "" {
+		k.g.remember(node) // for when there is no replica here any more
+	}
 	leader := ""
 	if term, ok := m.replica.Lead(); ok {
 		m.table.Lead(term, k.c.uptime())

@@ -15,6 +15,11 @@ import (
 // leaseSteps is how many times in the length of a lease it is asked for.
 const leaseSteps = 6
 
+// leaseLag is how many entries a replica may be behind when it is granted a
+// lease. One that takes a snapshot is behind by all of them: it would not come
+// to use its lease, and every erasure meanwhile would wait for the end of it.
+const leaseLag = 1024
+
 // leases are what a node does for the leases of its replicas.
 type leases struct {
 	wanted bell.Bell     // rings when a replica here may need one at once
@@ -104,7 +109,7 @@ func (c *Cluster) leaseAsks(out map[string]*leaseAsk, every time.Duration) map[s
 		m.leader, m.asked = node, now
 		a.members = append(a.members, m)
 		a.request.Parts = append(a.request.Parts, wire.LeasePart{
-			Group: uint32(s.id), Generation: s.generation.Load(), Term: m.replica.Term(), Replica: m.id})
+			Group: uint32(s.id), Generation: s.generation.Load(), Term: m.replica.Term(), Applied: m.replica.AppliedIndex(), Replica: m.id})
 	}
 	return asks
 }
@@ -222,6 +227,10 @@ func (g *granting) enter(p *wire.LeasePart, answer *wire.LeaseAnswer) {
 		return
 	}
 	h := &g.c.cfg.hazards
+	if index := m.grantIndex(); index > p.Applied && index-p.Applied > leaseLag && !h.leaseAnyLag {
+		*answer = wire.LeaseAnswer{Code: wire.Unavailable} // it could not use it, and an erasure would wait for it
+		return
+	}
 	id := string(p.Replica)
 	if h.leaseByAddress {
 		id = g.node

@@ -19,11 +19,15 @@ type pulse struct {
 
 // vitals are what a node last said of itself.
 type vitals struct {
-	life    string // that was registered then
-	tick    int64  // when: ticks go on however clocks are set
-	free    int64  // record memory, bytes
-	limit   int64  // 0: not known
-	granted int64  // what this node had granted when it asked
+	life    string   // that was registered then
+	first   int64    // the tick at which that life was first known here
+	spoke   bool     // it was heard at all
+	old     bool     // it registered before this node came to lead the directory
+	tick    int64    // when last: ticks go on however clocks are set
+	free    int64    // record memory, bytes
+	limit   int64    // 0: not known
+	granted int64    // what this node had granted when it asked
+	leads   []uint32 // groups, when it was last asked
 }
 
 // alive is how many ticks a node counts as there after it was heard.
@@ -38,14 +42,33 @@ func (c *Cluster) heard(node string, granted, free, limit int64) {
 	p := &c.pulse
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	v := p.nodes[node]
-	if v == nil || v.life != info.Life {
-		v = &vitals{life: info.Life}
-		p.nodes[node] = v
-	}
-	v.tick = c.ticked.Load()
+	v := p.of(&info, c.ticked.Load())
+	v.spoke, v.tick = true, c.ticked.Load()
 	if limit > 0 {
 		v.free, v.limit, v.granted = free, limit, granted
+	}
+}
+
+// of returns what is known of the registered life of a node. Its caller holds
+// p.mu.
+func (p *pulse) of(info *directory.NodeInfo, tick int64) *vitals {
+	v := p.nodes[info.Name]
+	if v == nil || v.life != info.Life {
+		v = &vitals{life: info.Life, first: tick}
+		p.nodes[info.Name] = v
+	}
+	return v
+}
+
+// succeed has those count as silent that were not heard here so far: this node
+// has just come to lead the directory, and may not have listened before.
+func (p *pulse) succeed(view *directory.View, tick int64) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for i := range view.Nodes {
+		if n := &view.Nodes[i]; n.Seated() {
+			p.of(n, tick).old = true
+		}
 	}
 }
 
@@ -58,7 +81,7 @@ func (c *Cluster) there(info *directory.NodeInfo) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	v := p.nodes[info.Name]
-	return v != nil && v.life == info.Life && c.ticked.Load()-v.tick <= alive
+	return v != nil && v.life == info.Life && v.spoke && c.ticked.Load()-v.tick <= alive
 }
 
 // listen runs one confirm round for all groups led here, which brings the
@@ -69,8 +92,9 @@ func (c *Cluster) listen(ctx context.Context) {
 	if want := c.ledGroups(nil); len(want) > 0 {
 		c.rounds.Confirm(ctx, want, make([]bool, len(want)))
 	}
+	deciding, _ := c.desk.lead() // it wants to know who leads what
 	for _, info := range c.Directory().Nodes {
-		if info.Name != c.cfg.Node && info.Seated() && info.Address != "" && !c.heardSince(info.Name, tick) {
+		if info.Name != c.cfg.Node && info.Seated() && info.Address != "" && (deciding != nil || !c.heardSince(info.Name, tick)) {
 			others.Go(func() { c.ping(ctx, info.Name) }) // ends with ctx or its own time
 		}
 	}
@@ -95,7 +119,7 @@ func (c *Cluster) heardSince(node string, tick int64) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	v := p.nodes[node]
-	return v != nil && v.tick >= tick
+	return v != nil && v.spoke && v.tick >= tick
 }
 
 // ping asks a node how it is, by a confirm request without a question.
@@ -119,6 +143,9 @@ func (c *Cluster) askToConfirm(ctx context.Context, node string, questions []con
 		return confirm.Answer{}, err
 	}
 	c.heard(node, granted, reply.Free, reply.Limit)
+	if len(questions) == 0 {
+		c.leading(node, reply.Leads)
+	}
 	return confirm.Answer{Yes: reply.Yes, Now: time.UnixMilli(reply.Now), Free: reply.Free, Limit: reply.Limit}, nil
 }
 

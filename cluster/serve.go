@@ -39,6 +39,8 @@ func (c *Cluster) handle(ctx context.Context, from peer.Peer, method uint8, body
 		return c.serveSettle(ctx, body)
 	case wire.Await:
 		return c.serveAwait(ctx, body)
+	case wire.GiveLead:
+		return c.serveGiveLead(ctx, body)
 	case wire.Keys:
 		return atGate(ctx, c.cfg.Network.Gate.Keys, from, body)
 	case wire.Renew:
@@ -115,6 +117,9 @@ func (c *Cluster) serveConfirm(body []byte) ([]byte, error) {
 	reply := wire.ConfirmReply{Yes: make([]bool, 0, questions.Len()), Free: max(free, 0), Limit: max(limit, 0)}
 	for q, more := questions.Next(); more; q, more = questions.Next() {
 		reply.Yes = append(reply.Yes, c.stillIn(q.Group, q.Replica, q.Term))
+	}
+	if len(reply.Yes) == 0 {
+		reply.Leads = c.leads()
 	}
 	reply.Now = c.cfg.Clock.Now().UnixMilli()
 	return reply.Append(nil), nil

@@ -59,7 +59,7 @@ func simMissings() []simMissing {
 		{"leaseWallClock", hazards{leaseWallClock: true}, drawSetBack, 3, 10},
 		{"settleNone", hazards{settleNone: true}, drawLonely, 3, 24},
 		{"settleOnlyMembers", hazards{settleOnlyMembers: true}, drawRemoval, 3, 10},
-		{"settleVotersOnly", hazards{settleVotersOnly: true}, drawLearner, 4, 10},
+		{"settleVotersOnly", hazards{settleVotersOnly: true, oneMoreWaits: true}, drawLearner, 4, 10},
 		{"settleYoungLeader", hazards{settleYoungLeader: true}, drawSuccession, 3, 20},
 		{"settleOnce", hazards{settleOnce: true}, drawLonely, 3, 24},
 	}

@@ -31,6 +31,17 @@ func (n *Node) openAuditFile() (err error) {
 	return nil
 }
 
+// LimitCallers does for a running node what [Config.LimitCallers] does for one
+// to come.
+func (n *Node) LimitCallers(connections, requests, streams, each int) error {
+	if n.server == nil {
+		return nil
+	}
+	var cfg Config
+	cfg.LimitCallers(connections, requests, streams, each)
+	return n.server.Limit(cfg.Limits)
+}
+
 // LimitCallers sets how many connections, requests and streams, of all callers
 // and of one, the front door serves at once. 0 is the default.
 func (cfg *Config) LimitCallers(connections, requests, streams, each int) {

@@ -114,13 +114,12 @@ func (v *View) NodeWithKey(key Digest) (found NodeInfo, there bool) {
 // present life, leaving ones included, but for one of the directory that has
 // no vote. That one is the node's view, and stays as long as the node.
 func (v *View) Holds(node string) int {
-	n, _ := v.Node(node)
 	count := 0
 	for g := range v.Groups() {
 		group, _ := v.Group(g)
 		for i := range group.Replicas {
 			r := &group.Replicas[i]
-			if r.Node == node && (r.Durable || r.Life == n.Life) && (g != DirectoryGroup || r.State != Preparing) {
+			if r.Node == node && (r.Durable || v.Lives(r)) && (g != DirectoryGroup || r.State != Preparing) {
 				count++
 			}
 		}

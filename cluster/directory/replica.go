@@ -22,6 +22,10 @@ type SetReplica struct {
 	Group GroupID      `json:"group"`
 	ID    string       `json:"id"`
 	State ReplicaState `json:"state"`
+	// Seen is the epoch of the view in which it was found that the replica
+	// should leave: if the group changed since, the command is refused, so that
+	// two who each find one too many do not take two away. 0: whatever changed.
+	Seen uint64 `json:"seen,omitempty"`
 }
 
 // DropReplica forgets a leaving replica. It comes after the group's leader saw
@@ -134,6 +138,8 @@ func setReplica(next *View, cmd *SetReplica) Result {
 		return already()
 	case now == Leaving:
 		return conflict("the replica is leaving")
+	case cmd.Seen > 0 && cmd.Seen < group.Changed:
+		return conflict(fmt.Sprintf("%s changed at epoch %d", cmd.Group, group.Changed))
 	case now == Voter && voters(group.Replicas) == 1:
 		return conflict("it is the last voter of " + cmd.Group.String())
 	}

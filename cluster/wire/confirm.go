@@ -89,15 +89,21 @@ func (q *Questions) Next() (Question, bool) {
 //	17      8     limit of its record memory, bytes
 //	25      4     number of answers, at most MaxQuestions
 //	29      1 ×   answers: 1 yes, 0 no
+//	…       4     number of groups that the node leads, at most MaxGroups
+//	        4 ×   groups, strictly ascending
+//
+// The groups are there if nothing was asked: rounds come with every read, and
+// who leads is of interest once a second.
 type ConfirmReply struct {
-	Yes         []bool // one for each question
-	Now         int64  // unix milliseconds
-	Free, Limit int64  // bytes, not negative
+	Yes         []bool   // one for each question
+	Now         int64    // unix milliseconds
+	Free, Limit int64    // bytes, not negative
+	Leads       []uint32 // groups
 }
 
 // Append appends the message to dst.
 func (m *ConfirmReply) Append(dst []byte) []byte {
-	dst = slices.Grow(dst, 29+len(m.Yes))
+	dst = slices.Grow(dst, 33+len(m.Yes)+4*len(m.Leads))
 	dst = append(dst, format)
 	dst = binary.BigEndian.AppendUint64(dst, uint64(m.Now))
 	dst = binary.BigEndian.AppendUint64(dst, uint64(m.Free))
@@ -110,10 +116,14 @@ func (m *ConfirmReply) Append(dst []byte) []byte {
 		}
 		dst = append(dst, b)
 	}
+	dst = binary.BigEndian.AppendUint32(dst, uint32(len(m.Leads)))
+	for _, g := range m.Leads {
+		dst = binary.BigEndian.AppendUint32(dst, g)
+	}
 	return dst
 }
 
-// Decode reads one message and reuses Yes.
+// Decode reads one message and reuses Yes and Leads.
 func (m *ConfirmReply) Decode(b []byte) error {
 	r := open(b)
 	m.Now, m.Free, m.Limit = int64(r.uint64()), r.size(), r.size()
@@ -124,6 +134,12 @@ func (m *ConfirmReply) Decode(b []byte) error {
 			return cloakroom.ErrMalformed
 		}
 		m.Yes[i] = b == 1
+	}
+	n = r.count(MaxGroups, 4)
+	m.Leads = slices.Grow(m.Leads[:0], n)[:n]
+	for i := range m.Leads {
+		m.Leads[i] = r.uint32()
+		r.demand(i == 0 || m.Leads[i-1] < m.Leads[i])
 	}
 	return r.end()
 }

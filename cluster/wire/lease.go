@@ -13,19 +13,21 @@ import (
 //	0       1     format, 1
 //	1       4     number of parts, at most MaxGroups
 //	5       …     parts, groups strictly ascending: 4 group, 4 generation,
-//	              8 term of the replica, 2+… its ID, not empty
+//	              8 term of the replica, 8 index it has applied, 2+… its ID, not empty
 //
-// The term is the replica's vote in a confirm round, as in a [ReadRequest].
+// The term is the replica's vote in a confirm round, as in a [ReadRequest]. The
+// index tells the leader whether the replica could use a lease at all.
 type LeaseRequest struct{ Parts []LeasePart }
 
 // LeasePart is one replica of a [LeaseRequest].
 type LeasePart struct {
 	Group, Generation uint32
 	Term              uint64 // of Replica, when the asker wrote this
+	Applied           uint64 // index, the same
 	Replica           []byte // its ID; aliases the message
 }
 
-const leasePartBytes = 4 + 4 + 8 + 2 // at least
+const leasePartBytes = 4 + 4 + 8 + 8 + 2 // at least
 
 // Append appends the message to dst.
 func (m *LeaseRequest) Append(dst []byte) []byte {
@@ -36,6 +38,7 @@ func (m *LeaseRequest) Append(dst []byte) []byte {
 		dst = binary.BigEndian.AppendUint32(dst, p.Group)
 		dst = binary.BigEndian.AppendUint32(dst, p.Generation)
 		dst = binary.BigEndian.AppendUint64(dst, p.Term)
+		dst = binary.BigEndian.AppendUint64(dst, p.Applied)
 		dst = appendString(dst, p.Replica)
 	}
 	return dst
@@ -47,7 +50,7 @@ func (m *LeaseRequest) Decode(b []byte) error {
 	n := r.count(MaxGroups, leasePartBytes)
 	m.Parts = slices.Grow(m.Parts[:0], n)[:n]
 	for i := range m.Parts {
-		m.Parts[i] = LeasePart{Group: r.uint32(), Generation: r.uint32(), Term: r.uint64(), Replica: r.raw()}
+		m.Parts[i] = LeasePart{Group: r.uint32(), Generation: r.uint32(), Term: r.uint64(), Applied: r.uint64(), Replica: r.raw()}
 		r.demand(len(m.Parts[i].Replica) > 0)
 		r.demand(i == 0 || m.Parts[i-1].Group < m.Parts[i].Group)
 	}

@@ -56,6 +56,8 @@ const (
 	// ViewSettle asks the leader of the directory to see to it that no node goes
 	// by a view from before an epoch.
 	ViewSettle Method = 17
+	// GiveLead asks a leader to hand its lead to another voter.
+	GiveLead Method = 16
 
 	// Last is the highest of them.
 	Last = ViewSettle
@@ -65,7 +67,7 @@ var methodNames = [...]string{
 	Join: "join", Propose: "propose", Change: "change", Read: "read",
 	Confirm: "confirm", Progress: "progress", Ping: "ping",
 	Lease: "lease", Settle: "settle", Await: "await", Changes: "changes",
-	Keys: "keys", Renew: "renew",
+	Keys: "keys", Renew: "renew", GiveLead: "give-lead",
 	ViewLease: "view-lease", ViewAwait: "view-await", ViewSettle: "view-settle",
 }
 

@@ -103,6 +103,8 @@ var kinds = []func() message{
 	func() message { return &ViewLeaseReply{} },
 	func() message { return &ViewAwaitRequest{} },
 	func() message { return &ViewSettleRequest{} },
+	func() message { return &GiveLeadRequest{} },
+	func() message { return &GiveLeadReply{} },
 }
 
 func token(first byte) (t cloakroom.Token) {
@@ -159,6 +161,7 @@ func samples() []message {
 		&confirmRequest{},
 		&ConfirmReply{Yes: []bool{true, false, true}, Now: 1_800_000_000_123, Free: 5 << 30, Limit: 6 << 30},
 		&ConfirmReply{Now: -1},
+		&ConfirmReply{Now: 1, Leads: []uint32{0, 3, 64}},
 		&ProgressRequest{Group: 7, Replica: "r7"},
 		&ProgressReply{Code: OK, Term: 1, Last: 2, Commit: 3, Applied: 4, Voter: true},
 		&PingRequest{},
@@ -170,7 +173,7 @@ func samples() []message {
 			{Code: OK, Gap: true, Reach: 1 << 40}, {Code: Unavailable}}},
 		&ChangesReply{},
 		&LeaseRequest{Parts: []LeasePart{
-			{Group: 1, Generation: 1, Term: 7, Replica: []byte("r1")}, {Group: 2, Generation: 3, Replica: []byte("r2")}}},
+			{Group: 1, Generation: 1, Term: 7, Applied: 98, Replica: []byte("r1")}, {Group: 2, Generation: 3, Replica: []byte("r2")}}},
 		&LeaseRequest{},
 		&LeaseReply{Length: 3 * time.Second, Parts: []LeaseAnswer{{Code: OK, Index: 99}, {Code: NotLeader, Hint: "r3"}, {Code: Unavailable}}},
 		&LeaseReply{},
@@ -185,6 +188,9 @@ func samples() []message {
 		&SettleReply{Code: NotLeader, Hint: "r3"},
 		&AwaitRequest{Group: 1, Generation: 2, Index: 3, Replica: "r1"},
 		&AwaitReply{Code: OK},
+		&GiveLeadRequest{Group: 3, Generation: 1, To: "r2"},
+		&GiveLeadReply{Code: OK},
+		&GiveLeadReply{Code: NotLeader},
 		&EnterRequest{Secret: [32]byte{1, 31: 2}, Node: "n2", Address: "host:8202", Zone: "b", API: "host:8200", RecoveryMode: "none",
 			Shards: 16, Replication: 3, Certificate: []byte("request")},
 		&EnterRequest{},
@@ -214,6 +220,7 @@ func TestGolden(t *testing.T) {
 		if err := os.WriteFile(path, []byte(text.String()), 0o600); err != nil {
 			t.Fatal(err)
 		}
+		writeSeeds(t)
 	}
 	want, err := os.ReadFile(path)
 	if err != nil {
@@ -221,6 +228,26 @@ func TestGolden(t *testing.T) {
 	}
 	if text.String() != string(want) {
 		t.Errorf("the format changed:\n got %s\nwant %s", text.String(), want)
+	}
+}
+
+// writeSeeds writes every sample as a seed of FuzzDecode.
+func writeSeeds(t *testing.T) {
+	t.Helper()
+	count := map[string]int{}
+	for _, m := range samples() {
+		for kind := range kinds {
+			if reflect.TypeOf(kinds[kind]()) != reflect.TypeOf(m) {
+				continue
+			}
+			name := strings.ToLower(reflect.TypeOf(m).Elem().Name())
+			count[name]++
+			text := fmt.Sprintf("go test fuzz v1\nbyte(%q)\n[]byte(%q)\n", rune(kind), m.Append(nil))
+			path := filepath.Join("testdata", "fuzz", "FuzzDecode", fmt.Sprintf("%s-%d", name, count[name]))
+			if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+				t.Fatal(err)
+			}
+		}
 	}
 }
 

@@ -55,9 +55,14 @@ func (h *host) reload() {
 		}
 	}
 	setLevel(h.level, next)
+	l := &next.Limits
+	if err := h.node.LimitCallers(l.Connections, l.Requests, l.Streams, l.StreamsEach); err != nil {
+		h.log.Error("limits not taken over", "error", err)
+	}
 	h.log.Info("configuration read again", "taken_over", strings.Join(taken, ", "))
 	if len(restart) > 0 {
 		h.log.Warn("configuration changes that take a restart", "keys", strings.Join(restart, ", "))
 	}
 	h.running.Log.Level, h.running.API.Cert, h.running.API.Key = next.Log.Level, next.API.Cert, next.API.Key
+	h.running.Limits = next.Limits
 }

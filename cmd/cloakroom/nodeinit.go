@@ -46,20 +46,20 @@ who passes them on. Nobody should hold two of them.
 
 To try it out, one person can do it all; status says so then:
 
-  cloakroom node init --config n1.yaml --single-person --print-secrets`,
+  cloakroom node init --config n1.yaml --single-person --print-secrets --out init/`,
 		Args: cobra.NoArgs,
 		RunE: func(*cobra.Command, []string) error { return a.runInit(&f) },
 	}
 	flags := c.Flags()
 	flags.StringArrayVar(&f.custodians, "custodian", nil, "age recipient of a share; once for each custodian")
 	flags.IntVar(&f.threshold, "threshold", 0, "how many shares it takes; a majority if not given, 2 at least")
-	flags.StringVar(&f.out, "out", "", "new folder for the encrypted files")
+	flags.StringVar(&f.out, "out", "", "new folder for the encrypted files, or with --print-secrets for files in clear")
 	flags.StringVar(&f.operator, "operator", "", "age recipient of the operator's token")
 	flags.StringArrayVar(&f.access, "access", nil, "age recipient of an access token; twice")
 	flags.StringVar(&f.auditor, "auditor", "", "age recipient of the auditor's token")
 	flags.StringVar(&f.schema, "schema", "", "file with the fields to begin with, as 'schema apply' reads it; display_name, email and others if not given")
 	flags.BoolVar(&f.singlePerson, "single-person", false, "one person may do everything, nothing needs a second one")
-	flags.BoolVar(&f.printing, "print-secrets", false, "print shares and tokens in clear instead")
+	flags.BoolVar(&f.printing, "print-secrets", false, "print shares and tokens in clear instead, or with --out write them into files")
 	flags.IntVar(&f.shares, "shares", 0, "how many shares to print; 3 if not given, 1 for a single person")
 	return a.jsonFlag(configFlag(c, &f.config))
 }
@@ -81,6 +81,11 @@ func (a *app) runInit(f *initFlags) error {
 	report := newInitReport(made)
 	if f.out != "" {
 		report.Out = f.out
+	}
+	if f.out != "" && f.printing {
+		if err := report.writeOut(); err != nil {
+			return fmt.Errorf("%w (the cluster is not usable without these: remove %s and found it again)", err, file.Node.Data)
+		}
 	}
 	if a.json {
 		return printJSON(a.out, report.json())
@@ -107,8 +112,6 @@ func (a *app) initConfig(f *initFlags, file *nodefile.File) (node.InitConfig, er
 		faults = append(faults, errors.New("nobody would have the shares: name the custodians with --custodian, or say --print-secrets"))
 	case len(f.custodians) > 0 && f.printing:
 		faults = append(faults, errors.New("--print-secrets and --custodian: shares go to one place or the other, not to both"))
-	case len(f.custodians) == 0 && f.out != "":
-		faults = append(faults, errors.New("--out is for files encrypted to custodians: name them with --custodian"))
 	}
 	if f.schema != "" {
 		text, err := a.input(f.schema, "schema")
@@ -119,6 +122,8 @@ func (a *app) initConfig(f *initFlags, file *nodefile.File) (node.InitConfig, er
 	}
 	if f.out != "" {
 		faults = append(faults, checkEmpty(f.out))
+	}
+	if f.out != "" && !f.printing {
 		cfg.Deliver = func(_, _ string, files []node.Delivery) error { return writeDeliveries(f.out, files) }
 	}
 	if err := errors.Join(faults...); err != nil {
@@ -186,6 +191,7 @@ type initReport struct {
 	Tokens               map[string]string // by principal
 	Out                  string
 	Files                []node.Delivery
+	clear                bool // they are not encrypted
 }
 
 func newInitReport(made *node.Initialised) *initReport {
@@ -200,6 +206,26 @@ func newInitReport(made *node.Initialised) *initReport {
 		t.Token.Use(func(b []byte) { r.Tokens[t.Principal] = strings.Clone(string(b)) })
 	}
 	return r
+}
+
+// writeOut writes the secrets into files of their own instead of showing them.
+func (r *initReport) writeOut() error {
+	if err := os.MkdirAll(r.Out, 0o700); err != nil {
+		return fmt.Errorf("make folder: %w", err)
+	}
+	write := func(name, who, what, secret string) error {
+		r.Files = append(r.Files, node.Delivery{Name: name, For: who, What: what})
+		return writeSynced(filepath.Join(r.Out, name), []byte(secret+"\n"))
+	}
+	var faults []error
+	for i, share := range r.Shares {
+		faults = append(faults, write(fmt.Sprintf("share-%d", i+1), "a custodian", "a share, to unseal the cluster with", share))
+	}
+	for _, name := range slices.Sorted(maps.Keys(r.Tokens)) {
+		faults = append(faults, write(name+".token", name, "the token of "+name, r.Tokens[name]))
+	}
+	r.Shares, r.Tokens, r.clear = nil, nil, true
+	return errors.Join(append(faults, syncFolder(r.Out))...)
 }
 
 // json is the report for programs.
@@ -243,6 +269,9 @@ func (a *app) printInit(r *initReport, config string) error {
 		}
 	}
 	where := "Send each file to the one it is for, then remove it here."
+	if r.clear {
+		where = "The files are in clear. Keep shares and tokens in different places: they are nowhere else."
+	}
 	if len(r.Shares) > 0 {
 		where = "Keep shares and tokens now, in different places: they are nowhere else."
 	}

@@ -28,8 +28,8 @@ func (a *app) nodeRun() *cobra.Command {
 		Short: "Run the node that a configuration file describes",
 		Long: `Run starts a node and stays in the foreground until it gets SIGTERM or SIGINT;
 then it hands over what it leads and lets requests end. SIGHUP has it read the
-configuration file again: certificates and the log level are taken over, what
-takes a restart is named in the log.
+configuration file again: certificates, limits and the log level are taken over,
+what takes a restart is named in the log.
 
 The first run after node init founds the cluster. A node of a cluster that was
 made elsewhere joins it with a token, once:

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -12,15 +13,18 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
+	"time"
 
 	"cloakroom/node"
+	"cloakroom/node/folder"
 )
 
 // foundation is a node that was made and not run yet.
 type foundation struct {
 	folder, config, fingerprint string
-	operator, api               string // addresses
+	operator, api, cluster      string // addresses
 	tokens                      map[string]string
 }
 
@@ -51,8 +55,14 @@ func found(t *testing.T, more string) *foundation {
 
 func (f *foundation) write(t *testing.T, more string) {
 	t.Helper()
-	text := fmt.Sprintf("node: { name: n1, data: data }\napi: { listen: %s }\noperator: { listen: %s }\ncluster: { listen: %s }\nrecovery: { mode: none }\nmemory: { limit: 64MiB }\n%s",
-		f.api, f.operator, freePort(t), more)
+	f.cluster = freePort(t)
+	f.rewrite(t, "memory: { limit: 64MiB }\n"+more)
+}
+
+func (f *foundation) rewrite(t *testing.T, more string) {
+	t.Helper()
+	text := fmt.Sprintf("node: { name: n1, data: data }\napi: { listen: %s }\noperator: { listen: %s }\ncluster: { listen: %s }\nrecovery: { mode: none }\n%s",
+		f.api, f.operator, f.cluster, more)
 	if err := os.WriteFile(f.config, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -159,5 +169,45 @@ func TestNodeRun(t *testing.T) {
 	trail, err := os.ReadFile(filepath.Join(f.folder, "data", "audit.log"))
 	if err != nil || !bytes.Contains(trail, []byte(`"principal":"access","action":"status"`)) {
 		t.Errorf("the audit log lacks the refusal: %s %v", trail, err)
+	}
+}
+
+// SIGHUP takes over what it can, says what it can't, and a file with a fault
+// changes nothing.
+func TestHangup(t *testing.T) {
+	t.Setenv("XDG_CONFIG_HOME", t.TempDir())
+	f := found(t, "")
+	log, _ := f.start(t)
+	hangup := func(want string) {
+		t.Helper()
+		if err := syscall.Kill(os.Getpid(), syscall.SIGHUP); err != nil {
+			t.Fatal(err)
+		}
+		tick := time.NewTicker(5 * time.Millisecond)
+		defer tick.Stop()
+		for end := time.Now().Add(10 * time.Second); !strings.Contains(log.String(), want); <-tick.C {
+			if time.Now().After(end) {
+				t.Fatalf("the log lacks %q:\n%s", want, log)
+			}
+		}
+	}
+	f.rewrite(t, "log: { level: debug }\nlimits: { requests: 7 }\nmemory: { limit: 128MiB }\n")
+	hangup(`msg="configuration read again" taken_over="limits.requests, log.level"`)
+	hangup(`msg="configuration changes that take a restart" keys=memory.limit`)
+	f.rewrite(t, "log: { level: loud }\nmemory: { limit: 64MiB }\n")
+	hangup(`msg="configuration fault"`)
+	hangup("log.level: want debug, info, warn or error")
+}
+
+// Two processes on one folder: the second says so and touches nothing.
+func TestTwoProcessesOnOneFolder(t *testing.T) {
+	t.Setenv("XDG_CONFIG_HOME", t.TempDir())
+	f := found(t, "")
+	f.start(t)
+	a := &app{streams: streams{strings.NewReader(""), io.Discard, &logged{}}, keepDumpable: true}
+	root := a.root()
+	root.SetArgs([]string{"node", "run", "--config", f.config})
+	if err := root.Execute(); !errors.Is(err, folder.ErrTaken) {
+		t.Errorf("got %v", err)
 	}
 }

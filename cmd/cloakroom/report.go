@@ -137,6 +137,10 @@ func hintOf(err error, code int) string {
 		}
 		return "Is the server running there? Start one with `cloakroom dev`, or name another address: --addr or CLOAKROOM_ADDR."
 	}
+	var p *client.Problem
+	if errors.As(err, &p) && p.Name() == "no-route" {
+		return "That server has no such call. Orders to a cluster go to the operator listener of a node, port 8201 unless its configuration says otherwise: --addr or CLOAKROOM_OPERATOR_ADDR."
+	}
 	for _, h := range hints {
 		if errors.Is(err, h.err) {
 			return h.hint

@@ -67,7 +67,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	binary.NativeEndian.PutUint64(x.req.ID[8:], rand.Uint64())
 	x.ctx = &deadline{parent: r.Context(), at: x.start.Add(s.limits.Request)}
 	defer x.end()
-	if s.inFlight.Add(1) > int64(s.limits.Requests) {
+	if s.inFlight.Add(1) > s.most.Load() {
 		s.shed.Add(1)
 		x.shed = true
 		x.fail(cloakroom.ErrOverloaded)

@@ -38,12 +38,14 @@ type Server struct {
 	closing  atomic.Bool
 	leaving  atomic.Bool // every answer is the last of its connection
 	inFlight atomic.Int64
+	most     atomic.Int64 // requests at once
 	requests atomic.Uint64
 	shed     atomic.Uint64
 	refused  atomic.Uint64
 
-	mu    sync.Mutex
-	conns map[*conn]struct{} // open
+	mu     sync.Mutex
+	conns  map[*conn]struct{} // open
+	places int                // for connections
 }
 
 // Stats are the front door's counters.
@@ -75,7 +77,9 @@ func New(cfg Config) (*Server, error) {
 		listener: cfg.Listener,
 		conns:    make(map[*conn]struct{}),
 	}
-	s.streams.limit, s.streams.each, s.streams.named = cfg.Limits.Streams, cfg.Limits.StreamsEach, make(map[string]int)
+	s.streams.named, s.places = make(map[string]int), cfg.Limits.Connections
+	s.streams.limit, s.streams.each = cfg.Limits.Streams, cfg.Limits.StreamsEach
+	s.most.Store(int64(cfg.Limits.Requests))
 	s.ending, s.end = context.WithCancel(context.Background())
 	s.exchanges.New = func() any { return newExchange(s) }
 	s.http = s.newHTTP()
@@ -123,6 +127,24 @@ func (s *Server) Close(ctx context.Context) error {
 		s.http.Close() //nolint:errcheck // the listener is closed; connections are on their own
 		return fmt.Errorf("close front door: %w", ctx.Err())
 	}
+	return nil
+}
+
+// Limit changes how many connections, requests and streams are served at once.
+// What is over a new limit goes on to its end. The other limits stay as they
+// are. It returns what is wrong with limits, and then changes nothing.
+func (s *Server) Limit(limits Limits) error {
+	limits.fill()
+	if err := limits.check(); err != nil {
+		return err
+	}
+	s.most.Store(int64(limits.Requests))
+	s.mu.Lock()
+	s.places = limits.Connections
+	s.mu.Unlock()
+	s.streams.mu.Lock()
+	defer s.streams.mu.Unlock()
+	s.streams.limit, s.streams.each = limits.Streams, limits.StreamsEach
 	return nil
 }
 
@@ -231,7 +253,7 @@ func (s *Server) admit(raw net.Conn) net.Conn {
 	c := &conn{server: s}
 	c.fresh.Store(true)
 	s.mu.Lock()
-	full := len(s.conns) >= s.limits.Connections
+	full := len(s.conns) >= s.places
 	if !full {
 		s.conns[c] = struct{}{}
 	}

@@ -71,13 +71,13 @@ func settings(f *File) []setting {
 		{key: "audit.on_failure", value: choice(&f.Audit.OnFailure, "deny", "count"), preset: "deny",
 			doc: "What becomes of a request when the line can't be written: `deny` refuses it, `count` answers it and counts what is missing."},
 
-		{key: "limits.connections", value: number(&f.Limits.Connections, 1, 1<<20), preset: "4096",
+		{key: "limits.connections", value: number(&f.Limits.Connections, 1, 1<<20), preset: "4096", reload: true,
 			doc: "How many connections the API keeps open at once."},
-		{key: "limits.requests", value: number(&f.Limits.Requests, 1, 1<<20), preset: "1024",
+		{key: "limits.requests", value: number(&f.Limits.Requests, 1, 1<<20), preset: "1024", reload: true,
 			doc: "How many requests it serves at once; more are answered 503."},
-		{key: "limits.streams", value: number(&f.Limits.Streams, 1, 1<<20), preset: "1024",
+		{key: "limits.streams", value: number(&f.Limits.Streams, 1, 1<<20), preset: "1024", reload: true,
 			doc: "How many streams of events are open at once."},
-		{key: "limits.streams_each", value: number(&f.Limits.StreamsEach, 1, 1<<20), preset: "64",
+		{key: "limits.streams_each", value: number(&f.Limits.StreamsEach, 1, 1<<20), preset: "64", reload: true,
 			doc: "How many of them one principal may have."},
 
 		{key: "log.level", value: choice(&f.Log.Level, "debug", "info", "warn", "error"), preset: "info", reload: true,
