@@ -8,6 +8,7 @@ import (
 
 	"cloakroom"
 	"cloakroom/cluster/directory"
+	"cloakroom/cluster/replica"
 	"cloakroom/cluster/wire"
 )
 
@@ -20,8 +21,11 @@ var errMoved = fmt.Errorf("no leader here: %w", wire.ErrNotLeader)
 var errClosing = fmt.Errorf("closing: %w", cloakroom.ErrUnavailable)
 
 // moved turns an error of m's replica after which nothing was done, because m
-// does not lead any more, into errMoved.
+// does not lead any more or is handing its lead over, into errMoved.
 func moved(m *member, err error) error {
+	if errors.Is(err, replica.ErrTransferring) {
+		return fmt.Errorf("%w: %w", errMoved, err) // it leads on if the transfer fails, and takes entries again
+	}
 	if !errors.Is(err, cloakroom.ErrUnavailable) || errors.Is(err, cloakroom.ErrOutcomeUnknown) || m.replica.Leads() {
 		return err
 	}

@@ -65,6 +65,8 @@ type Cluster struct {
 	// expelled: another node said that this one was removed from the cluster.
 	expelled atomic.Bool
 
+	errands errands // of other nodes, under way here
+
 	proposals, servings sync.Pool
 	reads               readings
 	leases              leases
@@ -405,6 +407,7 @@ func (c *Cluster) end(crash bool) error {
 	c.desk.close() // after the shards: sealing a batch may ask it for a number
 	if c.net != nil && !crash {
 		c.handOver(shards)
+		c.quieten()
 	}
 	if c.net != nil {
 		c.rounds.Close()

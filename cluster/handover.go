@@ -3,6 +3,7 @@ package cluster
 import (
 	"context"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"cloakroom/cluster/directory"
@@ -11,6 +12,36 @@ import (
 
 // handOverTime bounds the giving away of all leads at Close.
 const handOverTime = time.Second
+
+// errands counts the changes that other nodes have had this one make.
+type errands struct{ began, ended atomic.Int64 }
+
+func (e *errands) begin() { e.began.Add(1) }
+func (e *errands) end()   { e.ended.Add(1) }
+
+const (
+	// quiet is how long no errand must come for the port to close: whoever asks
+	// knows the new leaders by then, and the last answers are on their way.
+	quiet = 50 * time.Millisecond
+	// quietTries bounds the waiting for it.
+	quietTries = 10
+)
+
+// quieten waits until nobody asks this node for changes any more: who has asked
+// and loses the connection before the answer must say that the outcome is
+// unknown.
+func (c *Cluster) quieten() {
+	timer := time.NewTimer(quiet)
+	defer timer.Stop()
+	for range quietTries {
+		began := c.errands.began.Load()
+		<-timer.C
+		timer.Reset(quiet)
+		if now := c.errands.began.Load(); now == began && c.errands.ended.Load() == now {
+			return
+		}
+	}
+}
 
 // handOver gives away every lead that another node can take, all at once, so
 // that an orderly end costs nobody an election.

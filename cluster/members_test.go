@@ -12,6 +12,7 @@ import (
 
 	"cloakroom"
 	"cloakroom/cluster/directory"
+	"cloakroom/cluster/replica"
 )
 
 // lively is a house in which leads move and nodes are soon dead.
@@ -340,4 +341,22 @@ func TestRestartsOneAfterTheOther(t *testing.T) {
 	}
 	h.awaitBalance("n1", "n2", "n3")
 	l.end("n1")
+}
+
+// A lead that is being handed over refuses entries for a moment, also if the
+// hand-over fails and the replica leads on: whoever is refused must ask again,
+// not give up.
+func TestAHandOverThatFailsFailsNoRequest(t *testing.T) {
+	r := open(t, nil)
+	m, _ := r.desk.lead()
+	if m == nil {
+		t.Fatal("alone, and does not lead")
+	}
+	refusal := fmt.Errorf("propose: %w", replica.ErrTransferring)
+	if err := moved(m, refusal); !errors.Is(err, errMoved) {
+		t.Errorf("got %v, want it tried again", err)
+	}
+	if err := moved(m, cloakroom.ErrUnavailable); errors.Is(err, errMoved) {
+		t.Errorf("any other refusal of a leader: %v", err)
+	}
 }

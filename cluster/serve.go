@@ -18,6 +18,10 @@ func (c *Cluster) handle(ctx context.Context, from peer.Peer, method uint8, body
 	case <-ctx.Done():
 		return nil, cloakroom.ErrStarting
 	}
+	if m := wire.Method(method); m == wire.Propose || m == wire.Change {
+		c.errands.begin()
+		defer c.errands.end()
+	}
 	switch m := wire.Method(method); m {
 	case wire.Join:
 		return c.serveJoin(ctx, from, body)

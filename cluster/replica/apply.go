@@ -73,11 +73,17 @@ func (r *Replica) Apply(data []byte) (uint64, any, error) {
 // errNotLeader refuses what only a leader does.
 var errNotLeader = fmt.Errorf("not the leader: %w", cloakroom.ErrUnavailable)
 
+// ErrTransferring says that nothing was done since the lead is being handed
+// over: it is for a moment, whether the transfer comes off or not.
+var ErrTransferring = fmt.Errorf("the lead is being handed over: %w", cloakroom.ErrUnavailable)
+
 // outcome says what an error of raft's Apply means. Of all of them only three
 // promise that nothing happened.
 func outcome(err error) error {
-	if errors.Is(err, raft.ErrNotLeader) || errors.Is(err, raft.ErrLeadershipTransferInProgress) ||
-		errors.Is(err, raft.ErrEnqueueTimeout) {
+	switch {
+	case errors.Is(err, raft.ErrLeadershipTransferInProgress):
+		return ErrTransferring
+	case errors.Is(err, raft.ErrNotLeader), errors.Is(err, raft.ErrEnqueueTimeout):
 		return cloakroom.ErrUnavailable
 	}
 	return cloakroom.ErrOutcomeUnknown

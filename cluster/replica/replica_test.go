@@ -375,7 +375,7 @@ func TestCloseWhileApplying(t *testing.T) {
 func TestOnlyThreeErrorsMeanNothingHappened(t *testing.T) {
 	tests := map[error]error{
 		raft.ErrNotLeader:                    cloakroom.ErrUnavailable,
-		raft.ErrLeadershipTransferInProgress: cloakroom.ErrUnavailable,
+		raft.ErrLeadershipTransferInProgress: ErrTransferring,
 		raft.ErrEnqueueTimeout:               cloakroom.ErrUnavailable,
 		raft.ErrLeadershipLost:               cloakroom.ErrOutcomeUnknown,
 		raft.ErrRaftShutdown:                 cloakroom.ErrOutcomeUnknown,
