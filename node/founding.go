@@ -6,6 +6,7 @@ import (
 	"fmt"
 
 	"cloakroom/cluster/directory"
+	"cloakroom/cluster/wal"
 	"cloakroom/securemem/keyring"
 	"cloakroom/securemem/recovery"
 )
@@ -14,8 +15,9 @@ import (
 // keyring file: from then on custodians can bring them back.
 //
 // founding.json is removed when all is founded, and nothing is acknowledged to
-// anybody before that. So a start that finds one begins anew, with other keys,
-// and what a start before it began is put aside.
+// anybody before that. So a start that finds one begins anew, with other keys.
+// What a start before it began is set aside and not removed: should somebody
+// have put an old founding.json back, it is all there is of a cluster.
 func (n *Node) foundKeys(context.Context) error {
 	data, err := n.folder.Founding()
 	if err != nil {
@@ -30,8 +32,10 @@ func (n *Node) foundKeys(context.Context) error {
 	if err := n.checkFoundation(); err != nil {
 		return err
 	}
-	if err := n.folder.FS().RemoveAll(n.folder.DirectoryDir()); err != nil {
-		return fmt.Errorf("remove what an earlier start began: %w", err)
+	for _, path := range []string{n.folder.DirectoryDir(), n.folder.KeyringFile()} {
+		if err := wal.SetAside(n.folder.FS(), path, n.folder.Node().Boot); err != nil {
+			return fmt.Errorf("begin anew: %w", err)
+		}
 	}
 	keys, err := keyring.New(n.keyringConfig())
 	if err != nil {

@@ -141,6 +141,16 @@ func TestFoundingBeginsAnewAfterACrash(t *testing.T) {
 	if err != nil || string(before) == string(after) {
 		t.Errorf("the keyring file is the old one: %v", err)
 	}
+	aside, err := filepath.Glob(filepath.Join(cfg.Folder, "keyring.age.aside-*"))
+	if err != nil || len(aside) != 1 {
+		t.Fatalf("set aside is %v, %v", aside, err)
+	}
+	if kept, err := os.ReadFile(aside[0]); err != nil || string(kept) != string(before) {
+		t.Errorf("the old keyring file is lost: %v", err)
+	}
+	if logs, err := filepath.Glob(filepath.Join(cfg.Folder, "directory.aside-*")); err != nil || len(logs) != 1 {
+		t.Errorf("the old log is lost: %v, %v", logs, err)
+	}
 }
 
 func TestFoundingRefuses(t *testing.T) {

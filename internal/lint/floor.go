@@ -46,7 +46,7 @@ var plan = map[string][]string{
 	"node/entry":        {"", "securemem"},
 	"node/folder":       {"", "cluster/disk"},
 	"node/operator":     {""},
-	"node":              {"", "cluster", "cluster/disk", "cluster/cert", "cluster/command", "cluster/directory", "cluster/wire", "node/*", "securemem", "securemem/hybrid", "securemem/keyring", "securemem/recovery", "snapshot"},
+	"node":              {"", "cluster", "cluster/disk", "cluster/cert", "cluster/command", "cluster/directory", "cluster/wal", "cluster/wire", "node/*", "securemem", "securemem/hybrid", "securemem/keyring", "securemem/recovery", "snapshot"},
 	"client":            {""},
 	"bench":             {"", "client", "internal/*", "bench/*"},
 	"bench/load":        {},

@@ -163,6 +163,9 @@ func (f *Folder) save(node Node) error {
 // directory. It need not exist.
 func (f *Folder) DirectoryDir() string { return filepath.Join(f.dir, directoryDir) }
 
+// KeyringFile returns where the encrypted keyring is, or will be.
+func (f *Folder) KeyringFile() string { return filepath.Join(f.dir, keyringFile) }
+
 // FS returns the file system that the folder is on.
 func (f *Folder) FS() disk.FS { return f.fs }
 

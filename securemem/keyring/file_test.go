@@ -2,6 +2,7 @@ package keyring
 
 import (
 	"bytes"
+	"crypto/sha256"
 	"errors"
 	"os"
 	"strings"
@@ -133,6 +134,41 @@ func TestFileHeaderIsAuthenticated(t *testing.T) {
 		}
 		if _, _, err := OpenFile(testConfig(t), bad, id); !errors.Is(err, ErrFile) {
 			t.Errorf("%s: %v", to, err)
+		}
+	}
+}
+
+// A file that is well sealed and says another hash or version than that of what
+// is in it, as one that a faulty release wrote.
+func TestOpenFileHoldsTheBlobToTheHeader(t *testing.T) {
+	k := newTestKeyring(t, testConfig(t))
+	public, id := goldenRecovery(t)
+	to, err := public.AgeRecipient()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, h := range map[string]FileHeader{
+		"good":    {Version: 1, Hash: k.Hash()},
+		"hash":    {Version: 1, Hash: recovery.Hash{1}},
+		"version": {Version: 2, Hash: k.Hash()},
+	} {
+		h.Format, h.Cluster, h.Recovery = fileFormat, testCluster, public
+		line, err := h.line()
+		if err != nil {
+			t.Fatal(err)
+		}
+		sum, file := sha256.Sum256(line), bytes.NewBuffer(line)
+		if err := sealAge(file, to, sum[:], encoded(t, k)); err != nil {
+			t.Fatal(err)
+		}
+		back, _, err := OpenFile(testConfig(t), file.Bytes(), id)
+		if name == "good" {
+			if err != nil {
+				t.Fatal(err)
+			}
+			back.Close()
+		} else if !errors.Is(err, ErrFile) {
+			t.Errorf("another %s: %v", name, err)
 		}
 	}
 }

@@ -206,8 +206,12 @@ func TestSharesLapse(t *testing.T) {
 			}
 		}
 		offer(0, 1)
+		until := g.Progress().Until
 		<-time.After(Patience - 1)
 		offer(1, 2)
+		if p := g.Progress(); p.Until != until {
+			t.Errorf("the second share moves the end from %v to %v", until, p.Until)
+		}
 		<-time.After(1)
 		synctest.Wait()
 		if p := g.Progress(); p.Have != 0 || !p.Until.IsZero() {
