@@ -9,6 +9,7 @@ SEEDS    ?= 1000
 FROM     ?= 1
 TIME     ?= 30m
 MANY     ?= 500
+FIRST    ?= 8200
 ARGS     ?=
 
 # The Go command needs a home for its caches. Where there is none, one is made here.
@@ -29,7 +30,7 @@ TWO_WAYS = ./securemem/... ./node/record/...
 tool = "$$(GOEXPERIMENT= $(GO) tool -modfile=tools.mod -n $(1))"
 
 .DEFAULT_GOAL := help
-.PHONY: help build run test race chaos histories fuzz lint vuln bench clean
+.PHONY: help build run cluster test race chaos histories fuzz lint vuln bench clean
 
 help: ## list these targets
 	@echo 'usage: make [target]'
@@ -43,6 +44,9 @@ build: ## build bin/cloakroom
 
 run: build ## start a throw-away cluster of three nodes with PEOPLE=1000 sample people; ARGS="--listen …" goes along
 	./bin/cloakroom dev --nodes 3 --people $(PEOPLE) $(ARGS)
+
+cluster: build ## start three nodes as processes in a temporary folder, ports from FIRST=8200 on, and say what to try
+	@./docs/cluster.sh bin/cloakroom $(FIRST)
 
 test: ## run every test, and those of the rooms that differ once more built the plain way
 	$(GO) test -timeout 15m ./...

@@ -47,7 +47,8 @@ func (c *Cluster) Remove(ctx context.Context, node string, dead bool) error {
 	case !there:
 		return fmt.Errorf("remove %s: no such node: %w", node, cloakroom.ErrNotFound)
 	case dead && info.Seated() && (node == c.cfg.Node || c.answers(ctx, &info)):
-		return fmt.Errorf("remove %s: it lives at %s: stop it first, or drain it and remove it without dead: %w", node, info.Address, cloakroom.ErrConflict)
+		return fmt.Errorf("remove %s: %w", node, cloakroom.Because(cloakroom.ErrConflict,
+			"it lives at "+info.Address+": stop it first, or drain it and remove it without dead"))
 	}
 	return c.propose(ctx, "remove "+node, &directory.Command{RemoveNode: &directory.RemoveNode{Name: node, Dead: dead}})
 }

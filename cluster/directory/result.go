@@ -52,7 +52,7 @@ func (r *Result) Err() error {
 	default:
 		kind = cloakroom.ErrConflict
 	}
-	return fmt.Errorf("change directory: %w: %s", kind, r.Detail)
+	return fmt.Errorf("change directory: %w", cloakroom.Because(kind, r.Detail))
 }
 
 // ResultFormat is the number of the encoding of a result, which travels to

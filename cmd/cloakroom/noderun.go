@@ -106,7 +106,7 @@ func (h *host) serve(ctx context.Context) error {
 		if ctx.Err() != nil {
 			return nil // told to stop before it was up
 		}
-		return err
+		return &startError{err: err, removed: h.node.Stage() == node.Removed}
 	}
 	h.introduce()
 	h.log.Info("node ready", "node", h.file.Node.Name, "cluster_fingerprint", h.node.ClusterFingerprint())
@@ -116,6 +116,23 @@ func (h *host) serve(ctx context.Context) error {
 	}
 	<-ctx.Done()
 	return nil
+}
+
+// startError is why a node did not come up, for good. What it wraps is told,
+// but is no answer to a caller.
+type startError struct {
+	err     error
+	removed bool
+}
+
+func (e *startError) Error() string { return e.err.Error() }
+
+// hint says what to do next.
+func (e *startError) hint() string {
+	if e.removed {
+		return "On a node of the cluster make a token, `cloakroom join-token create`, and start this one again with --join-token-file."
+	}
+	return "The log above says how far it came. Nothing was changed that a further start would not find."
 }
 
 // introduce has the commands that the same user gives on this machine know this

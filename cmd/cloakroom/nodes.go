@@ -263,7 +263,7 @@ func (a *app) waitForDrain(ctx context.Context, server *client.Client, name stri
 		case err != nil: // an election, maybe
 		case n.Drain == nil:
 			return fmt.Errorf("%s is not draining any more: somebody ended it", name)
-		case n.Drain.Done || n.Drain.Nowhere:
+		case n.Drain.Done:
 			show(0, 0)
 			return a.drained(n, leadersOnly)
 		default:
@@ -283,7 +283,7 @@ func (a *app) drained(n client.Node, leadersOnly bool) error {
 	case n.Drain.Nowhere && !leadersOnly:
 		return fmt.Errorf("%s: %w", n.Name, errNowhere)
 	case leadersOnly:
-		fmt.Fprintf(a.out, "%s leads nothing any more\n", n.Name)
+		fmt.Fprintf(a.out, "%s leads nothing any more, until `nodes drain %s --cancel`\n", n.Name, n.Name)
 	default:
 		fmt.Fprintf(a.out, "%s is drained: it holds nothing and can be stopped, then removed\n", n.Name)
 	}
@@ -306,10 +306,10 @@ func nodeState(n *client.Node) string {
 		return n.State
 	}
 	switch {
-	case n.Drain.Done:
-		return n.State + ", done"
 	case n.Drain.Nowhere:
 		return n.State + ", nowhere to go"
+	case n.Drain.Done:
+		return n.State + ", done"
 	}
 	return fmt.Sprintf("%s, %d left", n.State, n.Drain.Left)
 }

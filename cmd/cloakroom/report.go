@@ -130,6 +130,10 @@ func hintOf(err error, code int) string {
 	if errors.As(err, &file) {
 		return "docs/configuration.md describes every key; `cloakroom node check-config` checks a file and does nothing else."
 	}
+	var start *startError
+	if errors.As(err, &start) {
+		return start.hint()
+	}
 	var unreachable *client.UnreachableError
 	if errors.As(err, &unreachable) {
 		if strings.HasPrefix(unreachable.Host, "unix:") || strings.HasSuffix(unreachable.Host, ":8201") {

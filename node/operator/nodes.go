@@ -1,6 +1,7 @@
 package operator
 
 import (
+	"errors"
 	"strconv"
 	"time"
 
@@ -41,6 +42,14 @@ func (x *exchange) node() (any, error) {
 	return nil, cloakroom.ErrNoNode
 }
 
+// ofNode is err of a call about a node: what was not found is that node.
+func ofNode(err error) error {
+	if errors.Is(err, cloakroom.ErrNotFound) {
+		return cloakroom.ErrNoNode
+	}
+	return err
+}
+
 // drain begins, or with "cancel" ends, the draining of a node. It answers at
 // once; the node itself says how far it is.
 func (x *exchange) drain() (any, error) {
@@ -54,7 +63,7 @@ func (x *exchange) drain() (any, error) {
 	if body.LeadersOnly && body.Cancel {
 		return nil, malformed("leaders_only and cancel exclude each other")
 	}
-	return nil, x.server.cfg.Members.Drain(x.ctx, x.call.Caller, x.name, body.LeadersOnly, body.Cancel)
+	return nil, ofNode(x.server.cfg.Members.Drain(x.ctx, x.call.Caller, x.name, body.LeadersOnly, body.Cancel))
 }
 
 func (x *exchange) remove() (any, error) {
@@ -66,7 +75,7 @@ func (x *exchange) remove() (any, error) {
 	default:
 		return nil, malformed("the query is dead=true, or none")
 	}
-	return nil, x.server.cfg.Members.Remove(x.ctx, x.call.Caller, x.name, dead)
+	return nil, ofNode(x.server.cfg.Members.Remove(x.ctx, x.call.Caller, x.name, dead))
 }
 
 func (x *exchange) safeToStop() (any, error) {
@@ -77,7 +86,7 @@ func (x *exchange) safeToStop() (any, error) {
 	return struct {
 		Safe    bool     `json:"safe"`
 		Reasons []string `json:"reasons"`
-	}{safe, reasons}, err
+	}{safe, reasons}, ofNode(err)
 }
 
 func (x *exchange) admit() (any, error) {
@@ -90,7 +99,7 @@ func (x *exchange) admit() (any, error) {
 	if body.Fingerprint == "" {
 		return nil, malformed("fingerprint is missing")
 	}
-	return nil, x.server.cfg.Entry.Admit(x.ctx, x.call.Caller, x.name, body.Fingerprint)
+	return nil, ofNode(x.server.cfg.Entry.Admit(x.ctx, x.call.Caller, x.name, body.Fingerprint))
 }
 
 const (
