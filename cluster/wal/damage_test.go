@@ -73,6 +73,9 @@ func TestEveryFlippedByteIsFoundOrHarmless(t *testing.T) {
 			if b == 0 && off%61 != 0 && (off < 8 || bytes.Equal(data[off-8:min(off+8, len(data))], make([]byte, min(16, len(data)-off+8)))) {
 				continue // deep in zeros, a few will do
 			}
+			if raceDetector && off%16 != 0 {
+				continue
+			}
 			fsys.Poke(name, int64(off), []byte{b ^ byte(1<<(off%8))})
 			hit, err := detected(t, fsys, want)
 			if fsys.Poke(name, int64(off), []byte{b}); len(fsys.Ops()) != untouched {
