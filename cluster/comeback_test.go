@@ -23,13 +23,14 @@ type folders struct {
 
 	mu    sync.Mutex
 	boots map[string]uint64
+	seen  map[string]uint64 // the latest boot that opened the log
 	port  map[string]string
 	certs map[string]tls.Certificate // the same key in every life
 }
 
 // newFolders returns what gives each node of a house its folder.
 func newFolders(t testing.TB) *folders {
-	return &folders{dir: t.TempDir(), boots: map[string]uint64{}, port: map[string]string{}, certs: map[string]tls.Certificate{}}
+	return &folders{dir: t.TempDir(), boots: map[string]uint64{}, seen: map[string]uint64{}, port: map[string]string{}, certs: map[string]tls.Certificate{}}
 }
 
 // change gives a node its folder, and one more start.
@@ -39,6 +40,13 @@ func (f *folders) change(name string, cfg *Config) {
 	returning := f.boots[name] > 0 || name != "n1"
 	f.boots[name]++
 	cfg.Disk = &Disk{FS: disk.OS(), Dir: filepath.Join(f.dir, name), Boot: f.boots[name], Returning: returning,
+		Seen: f.seen[name],
+		Opened: func(boot uint64) error {
+			f.mu.Lock()
+			defer f.mu.Unlock()
+			f.seen[name] = boot
+			return nil
+		},
 		Raise: func(registered uint64) (uint64, error) {
 			f.mu.Lock()
 			defer f.mu.Unlock()
@@ -251,14 +259,35 @@ func TestARolledBackFolderIsNotUsed(t *testing.T) {
 	}
 }
 
+// A log that was put back from a copy, under a node that knows better.
+func TestARolledBackLogIsSetAside(t *testing.T) {
+	f := newFolders(t)
+	h := newHouse(t, 3, 1, f.change)
+	f.settle(h)
+	h.kill("n2")
+	copied := h.copyFolder(f, "n2")
+	h.start("n2")
+	h.awaitTolerance(1)
+	before := h.node("n2").desk.member.Load().self
+	h.kill("n2")
+	boot, seen := f.boots["n2"], f.seen["n2"]
+	h.putBack(f, "n2", copied)
+	f.boots["n2"], f.seen["n2"] = boot, seen
+	n2 := h.start("n2")
+	h.awaitTolerance(1)
+	if got := n2.desk.member.Load().self; got == before {
+		t.Error("it came back with the log of the copy")
+	}
+}
+
 // kept is a copy of a folder and of its count.
 type kept struct {
-	boot  uint64
-	files map[string][]byte
+	boot, seen uint64
+	files      map[string][]byte
 }
 
 func (h *house) copyFolder(f *folders, name string) kept {
-	k := kept{boot: f.boots[name], files: map[string][]byte{}}
+	k := kept{boot: f.boots[name], seen: f.seen[name], files: map[string][]byte{}}
 	h.walk(filepath.Join(f.dir, name), func(path string) {
 		data, err := disk.OS().ReadFile(path)
 		if err != nil {
@@ -279,7 +308,7 @@ func (h *house) putBack(f *folders, name string, k kept) {
 			h.t.Fatal(err)
 		}
 	}
-	f.boots[name] = k.boot
+	f.boots[name], f.seen[name] = k.boot, k.seen
 }
 
 // walk visits every file below a folder.

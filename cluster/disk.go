@@ -25,14 +25,19 @@ type Disk struct {
 	// Raise has the folder count on from a start that the cluster knows of and
 	// the folder does not, and returns the number of this one.
 	Raise func(registered uint64) (boot uint64, err error)
+	// Seen is the latest boot that Opened was told, in an earlier start: a log
+	// that knows only earlier ones was put back from a copy, and is damaged. 0:
+	// none. Opened notes that the log was opened, durably.
+	Seen   uint64
+	Opened func(boot uint64) error
 	// Returning: the node belongs to the cluster. It never founds one.
 	Returning bool
 }
 
 // check returns the faults of a disk.
 func (d *Disk) check() (faults []error) {
-	if d.FS == nil || d.Dir == "" || d.Boot == 0 || d.Raise == nil {
-		faults = append(faults, errors.New("cluster: Disk.FS, Dir, Boot and Raise are needed"))
+	if d.FS == nil || d.Dir == "" || d.Boot == 0 || d.Raise == nil || d.Opened == nil {
+		faults = append(faults, errors.New("cluster: Disk.FS, Dir, Boot, Raise and Opened are needed"))
 	}
 	return faults
 }
@@ -135,17 +140,22 @@ func (c *Cluster) store(g *group, self replica.Identity) (*wal.Store, error) {
 		Check:    past.entry, CheckSnapshot: past.snapshot,
 	}
 	_, _, err := wal.Look(d.FS, conf.Dir)
-	if errors.Is(err, wal.ErrNone) {
-		return wal.Create(conf)
+	open := wal.Create
+	switch {
+	case err == nil:
+		conf.Seen, open = d.Seen, wal.Open
+	case !errors.Is(err, wal.ErrNone):
+		return nil, err
 	}
+	store, err := open(conf)
 	if err != nil {
 		return nil, err
 	}
-	store, err := wal.Open(conf)
-	if err == nil {
-		past.end()
+	if err := d.Opened(conf.Boot); err != nil {
+		return nil, errors.Join(fmt.Errorf("note that the log was opened: %w", err), store.Close())
 	}
-	return store, err
+	past.end()
+	return store, nil
 }
 
 // recall is the directory as the log on disk has it, committed or not: who
@@ -163,6 +173,7 @@ func (r *recall) end() {
 	if view := r.machine.Load(); view.Epoch > 0 {
 		r.c.recalled.Store(view)
 	}
+	r.machine = nil // the store keeps the recall, to check what it writes later
 }
 
 // entry opens an entry of the log. The log of a directory that can't be opened

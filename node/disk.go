@@ -18,7 +18,13 @@ func (n *Node) disk() *cluster.Disk {
 	return &cluster.Disk{
 		FS: n.folder.FS(), Dir: n.folder.DirectoryDir(), Boot: n.folder.Node().Boot,
 		Raise: n.countOn, Returning: n.founds == nil,
+		Seen: n.folder.Node().DirectoryBoot, Opened: n.noteOpened,
 	}
+}
+
+// noteOpened notes in node.json that the log of the directory was opened.
+func (n *Node) noteOpened(boot uint64) error {
+	return n.folder.Update(func(node *folder.Node) { node.DirectoryBoot = boot })
 }
 
 // countOn has the folder, which was found to be an old copy, count its starts

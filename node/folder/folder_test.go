@@ -13,7 +13,7 @@ import (
 )
 
 func testNode() Node {
-	return Node{Format: Format, Cluster: Cluster{0: 0x5e, 15: 1}, Name: "n1", Boot: 7, SealEpoch: 2,
+	return Node{Format: Format, Cluster: Cluster{0: 0x5e, 15: 1}, Name: "n1", Boot: 7, DirectoryBoot: 6, SealEpoch: 2,
 		Peers: []string{"n2.example.org:8202", "192.0.2.7:8202"}, CA: []byte("not a certificate")}
 }
 

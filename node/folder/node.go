@@ -45,6 +45,10 @@ type Node struct {
 	// the directory remembers the highest it saw: a lower one is a copied or
 	// rolled-back folder.
 	Boot uint64 `json:"boot"`
+	// DirectoryBoot is the latest start in which the log of the directory was
+	// opened, 0 if it never was. A log that knows only earlier ones was put back
+	// from a copy.
+	DirectoryBoot uint64 `json:"directory_boot,omitempty"`
 	// SealEpoch is the highest seal of the cluster that this node heard of.
 	SealEpoch uint64 `json:"seal_epoch"`
 	// Peers are addresses of cluster ports to begin with; the directory has
