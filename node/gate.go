@@ -17,8 +17,11 @@ import (
 
 // gate is what a node remembers of those that come in by it.
 type gate struct {
-	// keyed is set while the node has keys to give, and from since when.
+	// keyed is set while the node has keys, and from since when.
 	keyed atomic.Pointer[keyed]
+	// confirmed says that the directory has shown that they are the right ones,
+	// or that this node made them.
+	confirmed atomic.Bool
 	// remembered is who the others are, as the folder has it.
 	remembered atomic.Pointer[roster]
 
@@ -38,7 +41,14 @@ type verdicts [wire.Unreadable + 1]atomic.Uint64
 
 func (v *verdicts) count(verdict wire.Verdict) { v[verdict].Add(1) }
 
-// hasKeys says that n.keys may be used from now on, and handed over.
+// mayGive reports whether this node's keys can be handed on. What another node
+// gave it could be anything until the directory has confirmed it.
+func (n *Node) mayGive() bool {
+	had := n.gate.keyed.Load()
+	return had != nil && (had.byPeople || n.gate.confirmed.Load())
+}
+
+// hasKeys says that n.keys may be used from now on.
 func (n *Node) hasKeys(byPeople bool) {
 	n.gate.keyed.Store(&keyed{at: n.cfg.Uptime(), byPeople: byPeople})
 }

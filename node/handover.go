@@ -115,7 +115,7 @@ func (n *Node) recordHandover(ctx context.Context, from cluster.Peer, reply *wir
 // registered node, in its registered place, and either a person has admitted
 // it or its life before ended a short while ago.
 func (n *Node) mayHaveKeys(ctx context.Context, from cluster.Peer, req *wire.KeysRequest) (wire.Verdict, string) {
-	if n.gate.keyed.Load() == nil {
+	if !n.mayGive() {
 		return wire.NotNow, "this node is sealed or starting"
 	}
 	info, there := n.registered(from.Node)
@@ -215,7 +215,7 @@ func (n *Node) sealEpoch() uint64 {
 func (n *Node) sealKeys(to cluster.Peer, public []byte, reply *wire.KeysReply) error {
 	n.giving.RLock()
 	defer n.giving.RUnlock()
-	if n.gate.keyed.Load() == nil {
+	if !n.mayGive() {
 		return errNoKeys
 	}
 	blob, err := n.keys.Encode()

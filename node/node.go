@@ -209,6 +209,7 @@ func (c wallClock) After(d time.Duration) <-chan time.Time {
 
 func (n *Node) startShards(ctx context.Context) error {
 	n.setStage(Starting)
+	n.gate.confirmed.Store(true) // whatever came before has held them to the directory
 	return n.cluster.Start(ctx)
 }
 
