@@ -2,9 +2,16 @@ package node
 
 import "runtime/debug"
 
-// Version returns the version of the program: the module's, or the commit it
-// was built from, or "devel".
+// stamp is the version that a build was given:
+// -ldflags "-X cloakroom/node.stamp=v1.2.3". Nothing else sets it.
+var stamp string
+
+// Version returns the version of the program: the one it was stamped with, the
+// module's, or the commit it was built from, or "devel".
 func Version() string {
+	if stamp != "" {
+		return stamp
+	}
 	info, ok := debug.ReadBuildInfo()
 	if !ok {
 		return "devel"

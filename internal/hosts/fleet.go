@@ -28,7 +28,8 @@ type Fleet struct {
 	Dir     string
 	More    string // lines for every configuration file written from now on
 
-	Fingerprint string   // of the founder
+	Fingerprint string // of the founder
+	founder     *Node
 	Shares      []string // all that were made
 	place       func(name string) Place
 	console     Place // where the command line is used
@@ -45,6 +46,22 @@ type Node struct {
 
 	mu      sync.Mutex
 	process *Process // the last one; nil: never run
+	away    bool     // clients are not sent there
+}
+
+// SendAway has clients not be sent to the node any more, as a load balancer is
+// told before a node is taken out.
+func (n *Node) SendAway() {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.away = true
+}
+
+// serves reports whether clients are sent to the node.
+func (n *Node) serves() bool {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return !n.away && n.process != nil && n.process.printed(ready)
 }
 
 // NewFleet makes a fleet of nodes on loopback, or on hosts of a land, none of
@@ -53,11 +70,25 @@ func NewFleet(t testing.TB, program string, land *Land) *Fleet {
 	t.Helper()
 	f := &Fleet{t: t, Program: program, Dir: t.TempDir(), nodes: map[string]*Node{},
 		place: func(string) Place { return Loopback(t) }, console: Loopback(t)}
+	t.Cleanup(f.tell)
 	if land != nil {
 		f.place = func(name string) Place { return land.Host(name) }
 		f.console = land.Host("console")
 	}
 	return f
+}
+
+// tell shows how the logs of the nodes end, if the test has failed.
+func (f *Fleet) tell() {
+	if !f.t.Failed() {
+		return
+	}
+	for name, n := range f.nodes {
+		if p := n.Process(); p != nil {
+			lines := strings.Split(strings.TrimSpace(p.Log()), "\n")
+			f.t.Logf("the log of %s ends:\n%s", name, strings.Join(lines[max(0, len(lines)-25):], "\n"))
+		}
+	}
 }
 
 // Node returns the node of that name. Its configuration file is written when it
@@ -182,16 +213,27 @@ func (f *Fleet) prepare(cmd *exec.Cmd) *exec.Cmd {
 }
 
 // Try runs the command line and returns what it said and its exit code.
-func (f *Fleet) Try(args ...string) (stdout, stderr string, code int) {
+func (f *Fleet) Try(args ...string) (stdout, stderr string, code int) { return f.feed("", args) }
+
+// feed runs the command line with a standard input.
+func (f *Fleet) feed(stdin string, args []string) (stdout, stderr string, code int) {
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
-	return run(ctx, f.prepare(f.console.Command(ctx, f.Program, args...)))
+	cmd := f.prepare(f.console.Command(ctx, f.Program, args...))
+	cmd.Stdin = strings.NewReader(stdin)
+	return run(ctx, cmd)
 }
 
 // Do runs the command line, which must succeed, and returns what it printed.
 func (f *Fleet) Do(args ...string) string {
 	f.t.Helper()
-	stdout, stderr, code := f.Try(args...)
+	return f.Feed("", args...)
+}
+
+// Feed is Do with a standard input.
+func (f *Fleet) Feed(stdin string, args ...string) string {
+	f.t.Helper()
+	stdout, stderr, code := f.feed(stdin, args)
 	if code != 0 {
 		f.t.Fatalf("cloakroom %s: exit code %d\n%s%s", strings.Join(args, " "), code, stdout, stderr)
 	}
@@ -201,7 +243,11 @@ func (f *Fleet) Do(args ...string) string {
 // At returns the flags with which an operator reaches a node: its side door and
 // the token of a role, by the name of its file.
 func (n *Node) At(role string) []string {
-	return []string{"--addr", n.Place.Address(Operator), "--token-file", n.fleet.token(role), "--fingerprint", n.fleet.Fingerprint}
+	at := []string{"--addr", n.Place.Address(Operator), "--token-file", n.fleet.token(role)}
+	if n.fleet.founder == n {
+		at = append(at, "--fingerprint", n.fleet.Fingerprint) // of the others the cluster's is known then
+	}
+	return at
 }
 
 func (f *Fleet) token(role string) string { return filepath.Join(f.Dir, role+".token") }
@@ -222,7 +268,7 @@ func (f *Fleet) Found(name string, more ...string) *Node {
 	if err := json.Unmarshal([]byte(out), &made); err != nil {
 		f.t.Fatal(err)
 	}
-	f.Fingerprint, f.Shares = made.Fingerprint, made.Shares
+	f.founder, f.Fingerprint, f.Shares = n, made.Fingerprint, made.Shares
 	for role, token := range map[string]string{"operator": made.Operator, "access": made.Access, "auditor": made.Auditor} {
 		f.write(role, token)
 	}

@@ -55,11 +55,14 @@ func (f *Fleet) Work(token string, clients int, pace time.Duration, nodes func()
 	return l
 }
 
-// Running are all nodes that run, for [Fleet.Work].
-func (f *Fleet) Running() []*Node {
+// Serving are the nodes that clients are sent to, for [Fleet.Work]: those that
+// run, have once said that they are ready, and were not sent away from.
+func (f *Fleet) Serving() []*Node {
 	var nodes []*Node
 	for _, name := range f.Names() {
-		nodes = append(nodes, f.Node(name))
+		if n := f.Node(name); n.serves() {
+			nodes = append(nodes, n)
+		}
 	}
 	return nodes
 }
@@ -164,7 +167,7 @@ func (w *worker) work() {
 func (w *worker) step() {
 	switch dice := w.rng.IntN(100); {
 	case dice < 15 || len(w.ids) == 0:
-		w.ids = append(w.ids, fmt.Sprintf("%08x-%04x-4%03x-8%03x-%012x", w.rng.Uint32(), w.rng.IntN(1<<16), w.rng.IntN(1<<12), w.rng.IntN(1<<12), w.rng.Int64N(1<<48)))
+		w.ids = append(w.ids, newID(w.rng))
 		w.write(w.ids[len(w.ids)-1])
 	case dice < 40:
 		w.write(w.ids[w.rng.IntN(len(w.ids))])
@@ -343,6 +346,11 @@ func away(err error) bool {
 }
 
 func (w *worker) askAt(n *Node, method, path, body string, headers ...string) answer {
+	return ask(w.client, w.token, n, method, path, body, headers...)
+}
+
+// ask sends one request to one node.
+func ask(client *http.Client, token string, n *Node, method, path, body string, headers ...string) answer {
 	a := answer{node: n.Name, what: method}
 	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
 	defer cancel()
@@ -351,14 +359,14 @@ func (w *worker) askAt(n *Node, method, path, body string, headers ...string) an
 		a.err = err
 		return a
 	}
-	req.Header.Set("Authorization", "Bearer "+w.token)
+	req.Header.Set("Authorization", "Bearer "+token)
 	if body != "" {
 		req.Header.Set("Content-Type", "application/json")
 	}
 	for i := 0; i+1 < len(headers); i += 2 {
 		req.Header.Set(headers[i], headers[i+1])
 	}
-	resp, err := w.client.Do(req)
+	resp, err := client.Do(req)
 	if err != nil {
 		a.err = err
 		return a

@@ -39,6 +39,13 @@ func (p *Process) Log() string {
 	return p.out.String()
 }
 
+// printed reports whether it has printed a text.
+func (p *Process) printed(text string) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return bytes.Contains(p.out.Bytes(), []byte(text))
+}
+
 // start runs a command at a place, to be killed with the test.
 func start(t testing.TB, cmd *exec.Cmd) *Process {
 	t.Helper()
