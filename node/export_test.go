@@ -161,3 +161,6 @@ func (n *Node) Brought() (uint64, error) {
 		return 0, errors.New("none were brought")
 	}
 }
+
+// KeepKeyring writes the keyring file if the one on disk is not the newest.
+func (n *Node) KeepKeyring() error { return n.keepKeyring(n.cluster.Directory()) }

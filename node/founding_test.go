@@ -178,3 +178,140 @@ func TestFoundingRefuses(t *testing.T) {
 		})
 	}
 }
+
+// A keyring file that was damaged, or is of another cluster, is told to the
+// custodians, and what they bring is not used up by it.
+func TestUnsealNamesADamagedKeyring(t *testing.T) {
+	cfg, other := initConfig(t), initConfig(t)
+	cfg.Shards, other.Shards = 2, 2
+	made := initialise(t, cfg)
+	foreign := initialise(t, other)
+	found(t, cfg)
+	found(t, other)
+	path := filepath.Join(cfg.Folder, "keyring.age")
+	good, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	strange, err := os.ReadFile(filepath.Join(other.Folder, "keyring.age"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	bad := append([]byte{}, good...)
+	bad[len(bad)-5] ^= 1
+	for name, c := range map[string]struct {
+		file   []byte
+		shares []*securemem.Secret
+	}{
+		"header": {good[1:], made.Shares[:1]}, "body": {bad, made.Shares[:2]}, "another cluster": {strange, foreign.Shares[:2]},
+	} {
+		if err := os.WriteFile(path, c.file, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		n := openNode(t, folderConfig(cfg))
+		n.ShowSealed()
+		for _, share := range c.shares {
+			_, err = n.Unseal(t.Context(), []byte(text(share)))
+		}
+		if !errors.Is(err, cloakroom.ErrState) || !strings.Contains(err.Error(), "damaged") {
+			t.Errorf("%s: %v", name, err)
+		}
+		if _, err := n.Brought(); err == nil {
+			t.Errorf("%s: keys were brought", name)
+		}
+		if err := n.Close(); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// found has a node founded and stopped.
+func found(t *testing.T, cfg node.InitConfig) {
+	t.Helper()
+	n := openNode(t, folderConfig(cfg))
+	if err := n.Run(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if err := n.Close(); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// After a stop of the whole cluster the directory is there again once enough
+// custodians have come: tokens, schema, recovery recipient.
+func TestTheClusterComesBackWithItsShares(t *testing.T) {
+	cfg := initConfig(t)
+	cfg.Shards = 2
+	made := initialise(t, cfg)
+	found(t, cfg)
+
+	n := openNode(t, folderConfig(cfg))
+	ran := make(chan error, 1)
+	go func() { ran <- n.Run(t.Context()) }() // ends when it is ready, or with the test
+	await(t, "it is sealed", func() bool { return n.Stage() == node.Sealed })
+	if _, err := n.Authenticate([]byte(text(made.Tokens[0].Token))); !errors.Is(err, cloakroom.ErrSealed) {
+		t.Errorf("a token while it is sealed: %v", err)
+	}
+	for _, share := range made.Shares[:2] {
+		if _, err := n.Unseal(t.Context(), []byte(text(share))); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := <-ran; err != nil {
+		t.Fatal(err)
+	}
+	for _, token := range made.Tokens {
+		if caller, err := n.Authenticate([]byte(text(token.Token))); err != nil || caller.Name() != token.Principal {
+			t.Errorf("token of %s: %v, %v", token.Principal, caller, err)
+		}
+	}
+	view := n.ViewNow()
+	if view.Recovery == nil || len(view.Recovery.Shares) != 3 || view.KeyringVersion != 1 || len(view.Schema.Fields) != 6 {
+		t.Errorf("recovery %+v, keyring %d, %d fields", view.Recovery, view.KeyringVersion, len(view.Schema.Fields))
+	}
+	if n.UnsealProgress().Sealed {
+		t.Error("it says that it is sealed")
+	}
+}
+
+// The keyring file is written anew where it is missing, as on a node that was
+// given its keys by another.
+func TestAMissingKeyringFileIsWritten(t *testing.T) {
+	cfg := initConfig(t)
+	cfg.Shards = 2
+	made := initialise(t, cfg)
+	n := openNode(t, folderConfig(cfg))
+	if err := n.Run(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	path := filepath.Join(cfg.Folder, "keyring.age")
+	before, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := n.KeepKeyring(); err != nil {
+		t.Fatal(err)
+	}
+	if after, err := os.ReadFile(path); err != nil || string(after) != string(before) {
+		t.Errorf("the newest was written once more: %v", err)
+	}
+	if err := os.WriteFile(path, before[:100], 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := n.KeepKeyring(); err != nil {
+		t.Fatal(err)
+	}
+	if err := n.Close(); err != nil {
+		t.Fatal(err)
+	}
+	again := openNode(t, folderConfig(cfg))
+	again.ShowSealed()
+	for _, share := range made.Shares[1:] {
+		if _, err := again.Unseal(t.Context(), []byte(text(share))); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if version, err := again.Brought(); err != nil || version != 1 {
+		t.Errorf("version %d, %v", version, err)
+	}
+}

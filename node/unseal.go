@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"cloakroom"
+	"cloakroom/cluster/directory"
 	"cloakroom/node/folder"
 	"cloakroom/node/operator"
 	"cloakroom/securemem/hybrid"
@@ -48,6 +49,9 @@ func (n *Node) Unseal(_ context.Context, share []byte) (operator.UnsealStatus, e
 	}
 	defer seed.Destroy()
 	keys, header, err := keyring.OpenFile(n.keyringConfig(), u.file, hybrid.NewIdentity(seed))
+	if errors.Is(err, keyring.ErrFile) {
+		return status, n.damagedKeyring(err)
+	}
 	if err != nil {
 		return status, fmt.Errorf("unseal: %w", err)
 	}
@@ -81,12 +85,20 @@ func (n *Node) beginUnseal() error {
 	}
 	header, err := keyring.ReadFileHeader(file)
 	if err != nil {
-		n.cfg.Logger.Error("keyring file cannot be read", "error", err)
-		return cloakroom.Because(cloakroom.ErrState, "the keyring file of this node is damaged: unseal another node, it hands the keys over")
+		return n.damagedKeyring(err)
+	}
+	if directory.ID(header.Cluster) != n.id {
+		return n.damagedKeyring(errors.New("it is of another cluster than node.json"))
 	}
 	u.gathering, err = recovery.NewGathering(recovery.Config{Memory: n.memory, Cluster: n.id, Public: header.Recovery, Now: n.now})
 	u.file = file
 	return err
+}
+
+// damagedKeyring is what a custodian is told who can do nothing about it.
+func (n *Node) damagedKeyring(err error) error {
+	n.cfg.Logger.Error("keyring file cannot be used", "error", err)
+	return cloakroom.Because(cloakroom.ErrState, "the keyring file of this node is damaged: unseal another node, it hands the keys over")
 }
 
 // UnsealProgress tells how far an unseal is.

@@ -226,8 +226,8 @@ func (c *founded) judge(t *testing.T, node *exec.Cmd, when string, patterns *Pat
 	}
 }
 
-// TestNodeRunKeepsSharesAndKeys: after the first start, and while custodians
-// unseal, no dump of the node holds a share, the recovery secret,
+// TestNodeRunKeepsSharesAndKeys: after the first start, while custodians unseal,
+// and after they have, no dump of the node holds a share, the recovery secret,
 // a token that init made, or a key.
 func TestNodeRunKeepsSharesAndKeys(t *testing.T) {
 	requireNodeDump(t)
@@ -245,4 +245,7 @@ func TestNodeRunKeepsSharesAndKeys(t *testing.T) {
 	node = c.run(t, "sealed")
 	c.unseal(t, c.Shares[2])
 	c.judge(t, node, "after one share", patterns)
+	c.unseal(t, c.Shares[0])
+	c.await(t, "ready")
+	c.judge(t, node, "after unseal", patterns)
 }
