@@ -20,14 +20,14 @@ func TestPrincipalScripts(t *testing.T) {
 	runScripts(t, "testdata/principals", func(env *testscript.Env, _ string) error {
 		cfg := node.DevConfig([]byte("script-token"))
 		cfg.KeepDumpable, cfg.Approvals = true, true
-		for name, action := range map[string]directory.Action{"access-1": directory.Access, "access-2": directory.Access,
-			"operator": directory.Operate, "custodian": directory.Custody, "auditor": directory.Audit} {
+		for name, actions := range map[string][]directory.Action{"access-1": {directory.Access}, "access-2": {directory.Access},
+			"operator": {directory.Operate}, "custodian": {directory.Custody}, "auditor": {directory.Audit, directory.SchemaWrite}} {
 			token := []byte("token-of-" + name)
 			if err := os.WriteFile(filepath.Join(env.WorkDir, name), token, 0o600); err != nil {
 				return err
 			}
 			cfg.Principals = append(cfg.Principals, node.Principal{Name: name, Token: token,
-				Grant: directory.Grant{Actions: []directory.Action{action}, Form: directory.FormMasked}})
+				Grant: directory.Grant{Actions: actions, Form: directory.FormMasked}})
 		}
 		n, err := node.New(t.Context(), cfg)
 		if err != nil {

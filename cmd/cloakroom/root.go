@@ -57,7 +57,7 @@ Exit codes: 0 done, 1 failed, 2 wrong usage, 3 not now (try again later).`,
 	flags.StringVar(&a.caCert, "cacert", os.Getenv("CLOAKROOM_CACERT"), "file with the CA certificate to trust, PEM (CLOAKROOM_CACERT)")
 	flags.DurationVar(&a.timeout, "timeout", 30*time.Second, "longest time for one request, all its attempts together")
 	root.AddCommand(a.dev(), a.deposit(), a.resolve(), a.get(), a.erase(), a.events(), a.importCommand(),
-		a.node(), a.unseal(), a.nodes(), a.joinToken(), a.principals(), a.status(), a.shards(), a.schema(), a.version(), a.man(root))
+		a.node(), a.unseal(), a.nodes(), a.joinToken(), a.principals(), a.domains(), a.status(), a.shards(), a.schema(), a.version(), a.man(root))
 	return root
 }
 

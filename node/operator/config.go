@@ -18,6 +18,7 @@ type Config struct {
 	Entry   Entry
 	Rights  Rights
 	Roll    Roll
+	Domains Domains
 
 	Listener net.Listener // owned by the server from New on
 	TLS      *tls.Config  // nil: a unix socket

@@ -44,6 +44,9 @@ func (s *Server) routes() []route {
 	if s.cfg.Roll != nil {
 		list = append(list, rollRoutes[:]...)
 	}
+	if s.cfg.Domains != nil {
+		list = append(list, domainRoutes[:]...)
+	}
 	return list
 }
 
