@@ -56,8 +56,9 @@ race: ## run every test under the race detector (needs a C compiler)
 	CGO_ENABLED=1 $(GO) test -race ./...
 
 # Without the post-quantum half of every handshake a seed takes a tenth less.
-chaos: ## simulate the cluster under SEEDS=1000 schedules of faults, FROM=1 on, for at most TIME=30m
+chaos: ## simulate the cluster under SEEDS=1000 schedules of faults, FROM=1 on, then trouble real processes (needs root); TIME=30m at most, each
 	GODEBUG=tlsmlkem=0 SIM_SEEDS=$(SEEDS) SIM_FROM=$(FROM) SIM_BUDGET=$(TIME) $(GO) test -run '^TestSimulation$$' -count 1 -timeout 0 ./cluster
+	CHAOS_TIME=$(TIME) $(GO) test -run '^TestChaos$$' -count 1 -timeout 0 -v ./internal/hosts
 
 histories: ## check MANY=500 histories of clients of four real nodes that die and come back
 	HISTORIES=$(MANY) $(GO) test -run '^TestHistories$$' -count 1 -timeout 0 -v ./node

@@ -45,7 +45,7 @@ func TestWritesAreBackSoonAfterAKill(t *testing.T) {
 	load := f.Work(f.Principal(n, "worker", workerGrant...), 4, 50*time.Millisecond, f.Serving)
 	calm := outage.Measure(f.Serving(), func() {})
 	var all []time.Duration
-	for range rounds("KILLS", 3) {
+	for range rounds("KILLS", 1) {
 		names := f.Names()
 		victim := f.Node(names[rng.IntN(len(names))])
 		rest := slices.DeleteFunc(f.Serving(), func(n *Node) bool { return n == victim })

@@ -101,8 +101,9 @@ func (n *Node) Settled(voters int) error {
 	return nil
 }
 
-// Balanced returns nil if, as the node sees it, replicas and leads of shards
-// are spread over the nodes named as evenly as can be, and nowhere else.
+// Balanced returns nil if, as the node sees it, replicas of shards are spread
+// over the nodes named as evenly as can be, leads so that none has more than
+// one too many or too few, and nowhere else are any.
 func (n *Node) Balanced(nodes ...string) error {
 	s, err := n.Sight()
 	if err != nil {
@@ -115,15 +116,15 @@ func (n *Node) Balanced(nodes ...string) error {
 			replicas[m.Node]++
 		}
 	}
-	if even(replicas, nodes) && even(leads, nodes) {
+	if even(replicas, nodes, 1) && even(leads, nodes, 2) {
 		return nil
 	}
 	return fmt.Errorf("replicas %v, leads %v", replicas, leads)
 }
 
-// even reports whether the counts of all names differ by one at most, and no
-// other name has any.
-func even(counts map[string]int, names []string) bool {
+// even reports whether the counts of all names differ by so much at most, and
+// no other name has any.
+func even(counts map[string]int, names []string, by int) bool {
 	least, most, all := 1<<30, 0, 0
 	for _, name := range names {
 		least, most, all = min(least, counts[name]), max(most, counts[name]), all+counts[name]
@@ -132,7 +133,7 @@ func even(counts map[string]int, names []string) bool {
 	for _, n := range counts {
 		total += n
 	}
-	return most-least <= 1 && all == total
+	return most-least <= by && all == total
 }
 
 // AwaitSettled waits until every node that runs sees everything settled, and
