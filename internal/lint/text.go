@@ -49,7 +49,7 @@ func formatted(t *Tree, report func(string, int, string)) {
 // designed are the rooms with a decision in them; each says why in DESIGN.md.
 var designed = []string{
 	"securemem", "securemem/keyring", "cluster", "cluster/command", "cluster/state", "cluster/directory",
-	"cluster/replica", "cluster/wire", "cluster/confirm", "cluster/gossip", "node", "node/policy", "node/audit", "node/record", "node/api", "bench",
+	"cluster/replica", "cluster/wire", "cluster/confirm", "cluster/gossip", "node", "node/policy", "node/audit", "node/record", "node/api", "node/operator", "bench",
 }
 
 func design(t *Tree, report func(string, int, string)) {
