@@ -15,7 +15,6 @@ type route struct {
 	change       bool // recorded before and after
 	body         bool
 	query        bool
-	raw          bool // the body is read by serve itself
 	serve        func(*exchange) (any, error)
 }
 
