@@ -45,6 +45,7 @@ type Cluster struct {
 	refounded atomic.Uint64 // shards that began anew, by word of this node
 
 	recalled atomic.Pointer[directory.View] // see known; nil: nothing, or not needed any more
+	listedID atomic.Pointer[string]         // replica of the directory that its own view has listed
 	keptID   string                         // replica of the directory whose log was on disk; set before anybody asks
 	started  atomic.Uint64                  // see boot
 	later    atomic.Uint64                  // boot of this node that the cluster was found to know

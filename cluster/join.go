@@ -105,11 +105,18 @@ func (c *Cluster) knockAt(ctx context.Context, addr string, self replica.Identit
 // brings.
 func (c *Cluster) joinRequest(self replica.Identity) wire.JoinRequest {
 	req := wire.JoinRequest{Node: c.cfg.Node, Life: c.life, Address: c.net.Addr(), Zone: c.cfg.Network.Zone,
-		API: c.cfg.Network.API, Boot: c.boot(), Replica: wire.Identity{ID: self.ID, Address: self.Addr}, Kept: self.ID == c.keptID}
+		API: c.cfg.Network.API, Boot: c.boot(), Replica: wire.Identity{ID: self.ID, Address: self.Addr}, Kept: c.knows(self.ID)}
 	if prove := c.cfg.Network.Gate.Prove; prove != nil {
 		req.Proof = prove(req.Node, req.Life)
 	}
 	return req
+}
+
+// knows reports whether the directory has listed that replica of its own: one
+// that it lists no more must not be listed again.
+func (c *Cluster) knows(id string) bool {
+	listed := c.listedID.Load()
+	return id == c.keptID || listed != nil && id == *listed
 }
 
 // serveJoin takes a node into the cluster.
@@ -159,6 +166,9 @@ func (c *Cluster) enrol(ctx context.Context, req *wire.JoinRequest, key director
 		return fmt.Errorf("register node: %w", err)
 	}
 	c.met(req.Node, req.Life)
+	if err := c.forgotten(ctx, req); err != nil {
+		return fmt.Errorf("register directory replica: %w", err)
+	}
 	if err := c.repeat(ctx, func() (*directory.Command, error) { return c.enlist(req) }); err != nil {
 		return fmt.Errorf("register directory replica: %w", err)
 	}
@@ -237,15 +247,28 @@ func (c *Cluster) answersOnce(ctx context.Context, info *directory.NodeInfo) (th
 	return reply.Life == info.Life, true
 }
 
+// forgotten says that req's replica was listed and is no more: it must not come
+// again. Where this node's view does not have it, which may be from before it
+// was listed, the leader of the directory is asked, by a command that can change
+// nothing: the group has changed since epoch 1.
+func (c *Cluster) forgotten(ctx context.Context, req *wire.JoinRequest) error {
+	if _, _, there := c.Directory().Replica(req.Replica.ID); there || !req.Kept {
+		return nil
+	}
+	result, err := c.ProposeDirectory(ctx, &directory.Command{SetReplica: &directory.SetReplica{
+		Group: directory.DirectoryGroup, ID: req.Replica.ID, State: directory.Voter, Seen: 1}})
+	if err == nil && result.Code == directory.NotFound {
+		return errReplicaLeft
+	}
+	return err
+}
+
 // enlist returns the next command that makes req's directory replica the one
 // of its node, nil if it is.
 func (c *Cluster) enlist(req *wire.JoinRequest) (*directory.Command, error) {
 	view := c.Directory()
 	if _, r, there := view.Replica(req.Replica.ID); there && r.State == directory.Leaving {
 		return nil, errReplicaLeft
-	}
-	if _, _, there := view.Replica(req.Replica.ID); !there && req.Kept {
-		return nil, errReplicaLeft // and was forgotten
 	}
 	for _, r := range view.Directory.Replicas {
 		switch {

@@ -64,8 +64,11 @@ func (k *keeping) keep(ctx context.Context) time.Duration {
 	if m == nil {
 		return k.begin(ctx, want)
 	}
-	if listed {
+	if listed && k.known != m.self.ID {
 		k.known = m.self.ID
+		if g.id == directory.DirectoryGroup {
+			c.listedID.Store(&m.self.ID)
+		}
 	}
 	switch {
 	case !m.serves():
@@ -193,7 +196,7 @@ func (k *keeping) rejoin(ctx context.Context) time.Duration {
 		return whenever
 	}
 	if k.start(self) == atOnce {
-		k.visit(ctx, self)
+		k.visit(ctx, self) //nolint:errcheck // it was told, and knocks again
 	}
 	return whenever
 }
@@ -216,23 +219,28 @@ func (k *keeping) seek(ctx context.Context, m *member) time.Duration {
 	}
 	if k.silent++; k.silent >= maxSilence {
 		k.silent = 0
-		k.visit(ctx, m.self)
+		if errors.Is(k.visit(ctx, m.self), errReplicaLeft) && m.self.ID == k.known {
+			k.c.dismiss(k.g, "the replica has left the directory, and was not told")
+			return atOnce
+		}
 	}
 	return whenever
 }
 
 // visit knocks once at every other node that holds a voter of the directory,
-// until one answers.
-func (k *keeping) visit(ctx context.Context, self replica.Identity) {
+// until one answers or knows that the replica has left.
+func (k *keeping) visit(ctx context.Context, self replica.Identity) error {
+	var last error
 	for _, addr := range k.c.others() {
-		err := k.c.knockAt(ctx, addr, self)
-		if err == nil {
-			return
+		last = k.c.knockAt(ctx, addr, self)
+		if last == nil || errors.Is(last, errReplicaLeft) {
+			return last
 		}
 		if ctx.Err() == nil {
-			k.c.trouble(k.g, "directory not found", err)
+			k.c.trouble(k.g, "directory not found", last)
 		}
 	}
+	return last
 }
 
 // others returns the addresses of the nodes with a voter of the directory, but

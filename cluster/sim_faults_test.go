@@ -33,6 +33,7 @@ func simFaultKinds() []simFaultKind {
 		{3, drawLateWord}, {4, drawAmbush}, {4, drawCrash}, {3, drawPause}, {2, drawClock}, {2, drawFailure}, {2, drawSlowApply},
 		{2, drawLonely}, {1, drawLateGrant}, {1, drawSetBack}, {2, drawReturn}, {2, drawRemoval}, {1, drawLearner},
 		{2, drawSuccession}, {1, drawLateApply}, {2, drawStuck}, {1, drawCrowd}, {1, drawGhost},
+		{2, drawDrain}, {2, drawExpulsion},
 	}
 }
 

@@ -2,6 +2,7 @@ package cluster
 
 import (
 	"context"
+	"crypto/tls"
 	"encoding/binary"
 	"fmt"
 	"io"
@@ -62,6 +63,7 @@ type simNode struct {
 	world *simWorld
 	name  string
 	clock *simClock
+	cert  tls.Certificate // of all its lives
 
 	mu     sync.Mutex
 	up     *simUptime
@@ -108,7 +110,7 @@ func newSimWorld(t testing.TB, seed uint64, n, shards int, memory *securemem.Mem
 	draw := rand.New(rand.NewPCG(seed, 1))
 	ups := drawUptimes(draw, n)
 	for i := range n {
-		w.nodes = append(w.nodes, &simNode{world: w, name: fmt.Sprintf("n%d", i+1), up: ups[i],
+		w.nodes = append(w.nodes, &simNode{world: w, name: fmt.Sprintf("n%d", i+1), up: ups[i], cert: w.ca.Node(fmt.Sprintf("n%d", i+1)),
 			clock: newSimClock(1 + (draw.Float64()-0.5)/500)}) // 0.1 % fast or slow
 		w.nodes[i].clock.step(time.Duration(draw.Int64N(int64(2*time.Second))) - time.Second)
 	}
@@ -192,7 +194,7 @@ func (l *simLife) config(found bool) Config {
 	left.replica.BeforeStore = l.store
 	cfg := Config{
 		Node: n.name, ClusterID: directory.ID{9}, Shards: w.shards, Clock: n.clock, Uptime: n.uptime().now,
-		Settings: directory.Settings{Replication: 3, RecoveryMode: "none", LeaseMillis: 3000},
+		Settings: directory.Settings{Replication: 3, RecoveryMode: "none", LeaseMillis: 3000, DeadAfterSec: simDeadAfter},
 		Rand:     &simRand{rand.New(rand.NewPCG(w.seed, hashed(l.String())))},
 		Logger:   w.log.logger(l.String()), Machine: l.machine,
 		SealBatch: func(dst []byte, group, generation uint32, batch []byte) ([]byte, error) {
@@ -202,7 +204,7 @@ func (l *simLife) config(found bool) Config {
 		OpenSnapshot: func(r io.Reader, _ SnapshotInfo) (io.Reader, error) { return simOpened{r}, nil },
 		SnapshotSize: func(n int64) int64 { return n }, hazards: left,
 		OpenBatch: unseal, MapLog: w.logs.take, UnmapLog: w.logs.give, LogBudget: 1 << 20,
-		Network: &Network{Listen: n.name + ":7000", Certificate: w.ca.Node(n.name), Roots: w.ca.Roots(), Carrier: l.host},
+		Network: &Network{Listen: n.name + ":7000", Certificate: n.cert, Roots: w.ca.Roots(), Carrier: l.host},
 	}
 	if !found {
 		for _, other := range w.nodes {
