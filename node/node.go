@@ -265,6 +265,9 @@ func (n *Node) finish(context.Context) error {
 	}
 	n.ready.Store(true)
 	n.setStage(Ready)
+	if n.folder != nil {
+		n.running.Go(func() { n.watchMembership(n.ctx) }) // ends with n.ctx
+	}
 	return nil
 }
 

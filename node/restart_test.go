@@ -49,11 +49,13 @@ func newStead(t *testing.T, nodes int) *stead {
 	for _, name := range []string{"n2", "n3"}[:nodes-1] {
 		c := folderConfig(cfg)
 		c.Name, c.Folder, c.Network = name, filepath.Join(t.TempDir(), name), &node.Network{Listen: freePort(t)}
-		tokens, err := s.nodes[cfg.Name].CreateJoinTokens(t.Context(), "operator", time.Hour, 1)
-		if err != nil {
-			t.Fatal(err)
-		}
-		c.JoinToken = []byte(tokens[0])
+		s.await("a join token", func() bool { // a busy machine may lose a leader
+			tokens, err := s.nodes[cfg.Name].CreateJoinTokens(t.Context(), "operator", time.Hour, 1)
+			if err == nil {
+				c.JoinToken = []byte(tokens[0])
+			}
+			return err == nil
+		})
 		s.configs[name] = c
 		s.ready(s.start(name))
 	}
@@ -66,7 +68,7 @@ func (s *stead) start(name string) *inmate {
 	s.t.Helper()
 	i := &inmate{ran: make(chan error, 1), logs: &logged{}}
 	cfg := s.configs[name]
-	cfg.Logger = slog.New(slog.NewTextHandler(i.logs, &slog.HandlerOptions{Level: slog.LevelDebug}))
+	cfg.Logger = slog.New(slog.NewTextHandler(i.logs, nil))
 	n, err := node.Open(s.t.Context(), cfg)
 	if err != nil {
 		s.t.Fatal(err)
@@ -280,5 +282,33 @@ func TestANodeFileMustAgreeWithTheCluster(t *testing.T) {
 	s.kill("n1")
 	if _, err := node.Open(t.Context(), cfg); err == nil || !strings.Contains(err.Error(), `is of node "n1"`) {
 		t.Errorf("under another name: %v", err)
+	}
+}
+
+// A node that is removed while it runs hears of it, answers nobody any more and
+// is told so when it comes back.
+func TestARemovedNodeEnds(t *testing.T) {
+	s := newStead(t, 3)
+	i := s.nodes["n3"]
+	ctx, cancel := context.WithTimeout(t.Context(), 60*time.Second)
+	defer cancel()
+	if err := s.nodes["n1"].RemoveDead(ctx, "n3"); err != nil {
+		t.Fatal(err)
+	}
+	select {
+	case <-i.Gone():
+	case <-ctx.Done():
+		t.Fatalf("it goes on: %s\n%s", i.Stage(), i.logs)
+	}
+	_, err := i.Authenticate([]byte(text(s.made.Tokens[0].Token)))
+	if i.Stage() != node.Removed || !errors.Is(err, cloakroom.ErrStarting) || !strings.Contains(err.Error(), "removed") {
+		t.Errorf("stage %s, answers %v", i.Stage(), err)
+	}
+	if _, err := i.Ready(false); err == nil {
+		t.Error("it says that it is ready")
+	}
+	s.kill("n3")
+	if err := s.refused(s.start("n3")); !strings.Contains(err.Error(), "removed from the cluster") {
+		t.Errorf("when it comes back: %v", err)
 	}
 }

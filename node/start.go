@@ -54,6 +54,8 @@ func (s Stage) Err() error {
 		return nil
 	case Sealed, Pending:
 		return cloakroom.ErrSealed
+	case Removed:
+		return errGone
 	default:
 		return cloakroom.ErrStarting
 	}
@@ -65,7 +67,8 @@ type progress struct {
 
 	ctx     context.Context // of everything a node does to get ready; over with Close and Kill
 	cancel  context.CancelFunc
-	running sync.WaitGroup // Run
+	running sync.WaitGroup // Run, and what goes on beside it until the node ends
+	gone    chan struct{}  // see Gone
 }
 
 // Stage returns how far the node has come. What a stage needs is there before
@@ -89,6 +92,7 @@ func Open(_ context.Context, cfg Config) (*Node, error) {
 	}
 	n := &Node{cfg: cfg, now: cfg.Now, random: cfg.Random, served: make(chan error, 1), keySource: newKeySource()}
 	n.ctx, n.cancel = context.WithCancel(context.Background())
+	n.gone = make(chan struct{})
 	n.requests = newRequestMetrics()
 	n.registry = n.newRegistry()
 	for _, room := range []func() error{n.openFolder, n.openMemory, n.openAudit} {

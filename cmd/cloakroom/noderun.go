@@ -114,11 +114,15 @@ func (h *host) serve(ctx context.Context) error {
 	if err := tellSupervisor("READY=1"); err != nil {
 		h.log.Warn("the supervisor could not be told", "error", err)
 	}
-	<-ctx.Done()
-	return nil
+	select {
+	case <-ctx.Done():
+		return nil
+	case <-h.node.Gone():
+		return &startError{err: errors.New("this node was removed from the cluster"), removed: true}
+	}
 }
 
-// startError is why a node did not come up, for good. What it wraps is told,
+// startError is why a node did not come up, or does not go on, for good. What it wraps is told,
 // but is no answer to a caller.
 type startError struct {
 	err     error
