@@ -60,6 +60,19 @@ func (c *Cluster) spokenOf(info *directory.NodeInfo) bool {
 	return c.net != nil && c.net.gossip != nil && c.net.gossip.Alive(gossip.Member{Node: info.Name, Life: info.Life})
 }
 
+// reprieve is how many times longer a silent node is waited for that others
+// still hear: it may be this node that is cut off from it. Not for ever, since
+// nobody who decides reaches it.
+const reprieve = 3
+
+// patience is for how many ticks a node may be silent before it is dead.
+func (c *Cluster) patience(info *directory.NodeInfo, limit int64) int64 {
+	if c.spokenOf(info) {
+		return reprieve * limit
+	}
+	return limit
+}
+
 // gossip takes part in the gossip until the cluster closes. A node that was
 // removed says so to the others, who then need not look for it.
 func (c *Cluster) gossip() {

@@ -30,6 +30,9 @@ func TestNodesSpeakOfEachOther(t *testing.T) {
 	if other.Life = a.life; a.spokenOf(&other) {
 		t.Error("another life of n2 is spoken of")
 	}
+	if got, less := a.patience(&b, 10), a.patience(&other, 10); got != 10*reprieve || less != 10 {
+		t.Errorf("one that others hear is waited for %d ticks, another %d", got, less)
+	}
 
 	h.kill("n3")
 	hears("n1", 1)

@@ -71,7 +71,8 @@ func (d *desk) overdue(step placement.Step, tick int64) bool {
 
 // sight is what this node sees of the others. One is dead if it was silent for
 // as long as the settings say, in which this node led the directory all the
-// time: who has just come to lead may not have listened before.
+// time: who has just come to lead may not have listened before. One that others
+// still hear gets more time.
 func (c *Cluster) sight(view *directory.View, since int64) placement.Sight {
 	s := placement.Sight{Alive: make(map[string]bool), Dead: make(map[string]bool)}
 	limit, now := int64(view.Settings.DeadAfter()/timeStep), c.ticked.Load()
@@ -89,7 +90,7 @@ func (c *Cluster) sight(view *directory.View, since int64) placement.Sight {
 		}
 		v := p.of(n, now)
 		s.Alive[n.Name] = v.spoke && now-v.tick <= alive || !v.spoke && !v.old && now-v.first <= alive // it has just registered
-		s.Dead[n.Name] = now-max(v.tick, v.first, since) >= limit
+		s.Dead[n.Name] = now-max(v.tick, v.first, since) >= c.patience(n, limit)
 	}
 	return s
 }
