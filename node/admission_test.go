@@ -56,6 +56,7 @@ func (c *newcomer) staged(want node.Stage) {
 }
 
 func TestANodeNeedsItsCustodian(t *testing.T) {
+	t.Parallel() // most of the time it waits
 	e := foundEntrance(t)
 	c := e.start(e.newcomerConfig("n2", e.token()))
 	c.staged(node.Pending)
@@ -95,6 +96,7 @@ func TestANodeNeedsItsCustodian(t *testing.T) {
 // Too long after its end a node needs a person again, and the folder of one
 // that has moved on gets nothing at all.
 func TestANodeThatWasAwayTooLong(t *testing.T) {
+	t.Parallel() // most of the time it waits
 	e := foundEntrance(t)
 	third := e.start(e.newcomerConfig("n3", e.token()))
 	e.admit(third)
@@ -130,6 +132,7 @@ func TestANodeThatWasAwayTooLong(t *testing.T) {
 // A node that was removed is told so, and joins anew with a token, in its old
 // folder.
 func TestANodeComesBackAfterItsRemoval(t *testing.T) {
+	t.Parallel() // most of the time it waits
 	e := foundEntrance(t)
 	e.admit(e.start(e.newcomerConfig("n3", e.token())))
 	c := e.start(e.newcomerConfig("n2", e.token()))

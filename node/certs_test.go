@@ -33,6 +33,7 @@ func leaf(t *testing.T, n *node.Node) *x509.Certificate {
 // Certificates that are good for seconds are replaced in time, with the same
 // key, and nobody loses a connection or a request.
 func TestCertificatesAreRenewed(t *testing.T) {
+	t.Parallel() // most of the time it waits
 	const life = 6 * time.Second
 	short := func(cfg *node.Config) { cfg.CertificateLife = life }
 	e := openEntrance(t, short)
@@ -79,6 +80,7 @@ func connections(h *house) int {
 // A node that was off until its certificate had expired comes back: for the
 // keys, and a new certificate, an expired one is good enough.
 func TestANodeComesBackWithAnExpiredCertificate(t *testing.T) {
+	t.Parallel() // most of the time it waits
 	var ahead atomic.Int64
 	clock := func() time.Time { return time.Now().Add(time.Duration(ahead.Load())) }
 	e := openEntrance(t, func(cfg *node.Config) { cfg.Now = clock })
@@ -105,6 +107,7 @@ func (e *entrance) startAt(cfg node.Config, clock func() time.Time) *newcomer {
 }
 
 func TestAPendingNodeRenewsItsCertificate(t *testing.T) {
+	t.Parallel() // most of the time it waits
 	e := foundEntrance(t)
 	cfg := e.newcomerConfig("n2", e.token())
 	var ahead atomic.Int64

@@ -151,6 +151,7 @@ func (c *newcomer) out() error {
 }
 
 func TestANodeJoinsByItsToken(t *testing.T) {
+	t.Parallel() // most of the time it waits
 	e := openEntrance(t, nil)
 	token := e.token()
 	c := e.start(e.newcomerConfig("n2", token))
@@ -177,6 +178,7 @@ func TestANodeJoinsByItsToken(t *testing.T) {
 }
 
 func TestJoinTokensAreRefused(t *testing.T) {
+	t.Parallel() // most of the time it waits
 	e := openEntrance(t, nil)
 	other := openEntrance(t, nil)
 	used := e.token()
@@ -265,6 +267,7 @@ func (e *entrance) restart(c *newcomer, change func(*node.Config)) *newcomer {
 // Soon after its end a node gets the keys by itself; a token it was given all
 // the same is not looked at.
 func TestANodeComesBack(t *testing.T) {
+	t.Parallel() // most of the time it waits
 	e := openEntrance(t, nil)
 	e.start(e.newcomerConfig("n3", e.token())).in() // of two, none may be missing
 	token := e.token()

@@ -14,6 +14,7 @@ import (
 // others get the keys from it: nobody has heard anybody, and the directory has
 // no majority before they have them.
 func TestTheWholeClusterComesBack(t *testing.T) {
+	t.Parallel() // most of the time it waits
 	cfg := initConfig(t)
 	cfg.SinglePerson, cfg.Shards = false, 2
 	cfg.Settings.HandoverSec = 60
@@ -61,6 +62,7 @@ func TestTheWholeClusterComesBack(t *testing.T) {
 // What a node remembers of the others counts only if a node with the keys wrote
 // it.
 func TestWhatWasWrittenByOthersIsForgotten(t *testing.T) {
+	t.Parallel() // most of the time it waits
 	cfg := initConfig(t)
 	cfg.Shards = 1
 	made := initialise(t, cfg)
