@@ -96,7 +96,7 @@ func (a *app) pinFrontDoor(cfg *client.Config) error {
 		return a.recognise(context.Background(), cfg)
 	}
 	servers, err := readKnown()
-	if err == nil && servers.hasHost(host) {
+	if err == nil && (servers.has(host) || !isLoopback(host) && servers.hasHost(host)) {
 		cfg.Peer = servers.peer(host, "")
 	}
 	return nil // what is not known is checked by its name and authority
