@@ -13,6 +13,7 @@ import (
 	"cloakroom"
 	"cloakroom/cluster/directory"
 	"cloakroom/cluster/replica"
+	"cloakroom/cluster/wire"
 )
 
 // lively is a house in which leads move and nodes are soon dead.
@@ -358,5 +359,34 @@ func TestAHandOverThatFailsFailsNoRequest(t *testing.T) {
 	}
 	if err := moved(m, cloakroom.ErrUnavailable); errors.Is(err, errMoved) {
 		t.Errorf("any other refusal of a leader: %v", err)
+	}
+}
+
+// A replica that takes a snapshot, and is behind by all of it, is granted no
+// lease: no erasure waits for one that could not be used.
+func TestALeaseIsRefusedToWhoIsFarBehind(t *testing.T) {
+	h := newHouse(t, 2, 1, nil)
+	name, _ := h.leaderOf(0)
+	n := h.node(name)
+	m, _ := n.group(1).lead()
+	if m == nil {
+		t.Skip("the lead has moved")
+	}
+	for serial := uint64(1); m.grantIndex() <= leaseLag; serial++ {
+		if err := n.surely(t.Context(), 0, serial, "value"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	ask := func(applied uint64) wire.Code {
+		var reply wire.LeaseReply
+		n.grant(t.Context(), name, &wire.LeaseRequest{Parts: []wire.LeasePart{
+			{Group: 1, Generation: 1, Term: m.replica.Term(), Applied: applied, Replica: m.id}}}, &reply)
+		return reply.Parts[0].Code
+	}
+	if got := ask(0); got != wire.Unavailable {
+		t.Errorf("far behind: %s", got)
+	}
+	if got := ask(m.grantIndex() - 1); got != wire.OK {
+		t.Errorf("near: %s", got)
 	}
 }
