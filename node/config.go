@@ -57,6 +57,10 @@ type Config struct {
 	Shards      int // data shards, 1 to 64, default 16
 	Replication int // voters of a group, 1 or 3
 	LogBudget   int // bytes of log kept in memory for each group, default 64 MiB
+	Installs    int // replicas that one node takes over at once, default 2
+	// DeadAfter and HandoverWindow are the cluster's; 0 says nothing, another
+	// value than its own is refused.
+	DeadAfter, HandoverWindow time.Duration
 
 	Schema     []directory.Field
 	Principals []Principal

@@ -51,7 +51,7 @@ func (n *Node) foundKeys(context.Context) error {
 
 // checkFoundation holds the node's file to what init decided.
 func (n *Node) checkFoundation() error {
-	return n.compareSettings(n.founds.Shards, n.founds.Settings.Replication)
+	return n.compareSettings(n.founds.Shards, &n.founds.Settings)
 }
 
 // found writes what node init decided into the directory of the new cluster,

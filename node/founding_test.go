@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"cloakroom"
 	"cloakroom/node"
@@ -158,7 +159,9 @@ func TestFoundingRefuses(t *testing.T) {
 		change func(*node.Config, string)
 		want   string
 	}{
-		"a file that disagrees": {func(cfg *node.Config, _ string) { cfg.Shards = 3 }, "cluster.shards is 3 in the node's file and 2 in the cluster"},
+		"a file that disagrees":         {func(cfg *node.Config, _ string) { cfg.Shards = 3 }, "cluster.shards is 3 in the node's file and 2 in the cluster"},
+		"another time to count as dead": {func(cfg *node.Config, _ string) { cfg.DeadAfter = time.Minute + 1 }, "cluster.dead_after is 1m0.000000001s in the node's file and 1m0s in the cluster"},
+		"another window":                {func(cfg *node.Config, _ string) { cfg.HandoverWindow = time.Second }, "cluster.handover_window is 1s in the node's file and 10m0s in the cluster"},
 		"a damaged founding.json": {func(_ *node.Config, dir string) {
 			os.WriteFile(filepath.Join(dir, "founding.json"), []byte("{}"), 0o600)
 		}, "founding.json"},

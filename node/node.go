@@ -159,7 +159,7 @@ func (n *Node) openCluster(context.Context) (err error) {
 		SealSnapshot: n.sealSnapshot, OpenSnapshot: n.openSnapshot, SnapshotSize: snapshot.Size,
 		MapLog:    func(size int) ([]byte, error) { return n.memory.MapPlain("log", size) },
 		UnmapLog:  n.memory.UnmapPlain,
-		LogBudget: n.cfg.LogBudget, RecordMemory: arena.Free,
+		LogBudget: n.cfg.LogBudget, RecordMemory: arena.Free, Installs: n.cfg.Installs,
 	}
 	cfg.Settings = directory.Settings{Replication: 1, RecoveryMode: "none", LeaseMillis: leaseMillis, SinglePerson: !n.cfg.Approvals}
 	if n.cfg.Network != nil {

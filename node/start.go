@@ -200,22 +200,20 @@ func (n *Node) resume(context.Context) error {
 
 // checkSettings holds the node's file to the settings of the cluster.
 func (n *Node) checkSettings(view *directory.View) error {
-	return n.compareSettings(len(view.Shards), view.Settings.Replication)
+	return n.compareSettings(len(view.Shards), &view.Settings)
 }
 
-func (n *Node) compareSettings(shards, replication int) error {
+func (n *Node) compareSettings(shards int, all *directory.Settings) error {
 	var faults []error
-	for _, s := range []struct {
-		name      string
-		here, all int
-	}{
-		{"cluster.shards", n.cfg.Shards, shards},
-		{"cluster.replication", n.cfg.Replication, replication},
-	} {
-		if s.here != 0 && s.here != s.all {
-			faults = append(faults, fmt.Errorf("%s is %d in the node's file and %d in the cluster, for good: take it out of the file, or say %d",
-				s.name, s.here, s.all, s.all))
+	disagree := func(name string, here, all any, said bool) {
+		if said && here != all {
+			faults = append(faults, fmt.Errorf("%s is %v in the node's file and %v in the cluster, for good: take it out of the file, or say %v",
+				name, here, all, all))
 		}
 	}
+	disagree("cluster.shards", n.cfg.Shards, shards, n.cfg.Shards != 0)
+	disagree("cluster.replication", n.cfg.Replication, all.Replication, n.cfg.Replication != 0)
+	disagree("cluster.dead_after", n.cfg.DeadAfter, all.DeadAfter(), n.cfg.DeadAfter != 0)
+	disagree("cluster.handover_window", n.cfg.HandoverWindow, all.Handover(), n.cfg.HandoverWindow != 0)
 	return errors.Join(faults...)
 }

@@ -201,6 +201,13 @@ func (h *host) config(joinToken string) (node.Config, error) {
 	if _, given := f.Given("cluster.replication"); given {
 		cfg.Replication = f.Cluster.Replication
 	}
+	if _, given := f.Given("cluster.dead_after"); given {
+		cfg.DeadAfter = f.Cluster.DeadAfter
+	}
+	if _, given := f.Given("cluster.handover_window"); given {
+		cfg.HandoverWindow = f.Cluster.HandoverWindow
+	}
+	cfg.Installs = f.Cluster.Installs
 	if err := cfg.LimitMemory(f.Memory.Lock, f.Memory.Limit); err != nil {
 		return cfg, err
 	}

@@ -59,7 +59,7 @@ func TestThreeMachines(t *testing.T) {
 	}
 	load := f.Work(token, 4, 40*time.Millisecond, f.Serving)
 	load.awaitRequests(t, 30)
-	at := load.fine(t, "at rest", Tally{})
+	load.fine(t, "at rest", Tally{})
 
 	f.Node("n2").Process().Kill()
 	f.Node("n2").Run("")
@@ -75,7 +75,7 @@ func TestThreeMachines(t *testing.T) {
 	land.Heal("n3", "n1")
 	land.Heal("n3", "n2")
 	t.Logf("cut off and back: settled after %v", f.AwaitSettled(3, time.Minute))
-	at = load.Tally() // what the kill and the cut cost is not counted
+	at := load.Tally() // what the kill and the cut cost is not counted
 
 	f.Join(n1, "n4")
 	Await(t, time.Minute, func() error { return n1.Balanced("n1", "n2", "n3", "n4") })
@@ -88,7 +88,7 @@ func TestThreeMachines(t *testing.T) {
 	n2.must("nodes", "remove", "n1")
 	n1.Process().AwaitEnd(t, 30*time.Second)
 	t.Logf("drained and removed: settled after %v", f.AwaitSettled(3, time.Minute))
-	at = load.fine(t, "a node is removed", at)
+	load.fine(t, "a node is removed", at)
 
 	f.Node("n3").Process().Kill()
 	n2.must("nodes", "remove", "n3", "--dead")
@@ -97,7 +97,6 @@ func TestThreeMachines(t *testing.T) {
 	tally := load.Stop()
 	t.Logf("%d requests of %d subjects, %d failed, slowest %v", tally.Asked, tally.Subjects, len(tally.Failed), tally.Slowest)
 	report(t, "wrong", append(tally.Wrong, load.Verify()...))
-	_ = at
 }
 
 // All nodes are restarted, one after the other, as for an upgrade: the second

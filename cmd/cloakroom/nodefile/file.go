@@ -43,8 +43,7 @@ type File struct {
 		Listen, Advertise string // host:port
 		Replication       int
 		Shards            int
-		Installs          int   // at once, to this node
-		InstallRate       int64 // bytes per second
+		Installs          int // at once, to one node
 		DeadAfter         time.Duration
 		HandoverWindow    time.Duration
 	}

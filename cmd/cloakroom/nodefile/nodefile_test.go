@@ -77,9 +77,8 @@ cluster:
   replication: 1
   shards: 64
   installs: 4
-  install_rate: 1GiB
   dead_after: 90s
-  handover_window: 0s
+  handover_window: 1s
 recovery: { mode: none }
 memory: { lock: required, limit: 512MiB }
 audit: { file: log/audit.log, on_failure: count }
@@ -89,7 +88,7 @@ log: { level: warn, format: json }
 	if f.Node.Zone != "b" || f.API.Cert != "/etc/cloakroom/api.crt" || f.API.Key != "/secret/api.key" || !f.TLSFiles() {
 		t.Errorf("%+v %+v", f.Node, f.API)
 	}
-	if f.OperatorSocket() != "/run/cloakroom.sock" || f.Cluster.InstallRate != 1<<30 || f.Cluster.DeadAfter != 90*time.Second || f.Cluster.HandoverWindow != 0 {
+	if f.OperatorSocket() != "/run/cloakroom.sock" || f.Cluster.Installs != 4 || f.Cluster.DeadAfter != 90*time.Second || f.Cluster.HandoverWindow != time.Second {
 		t.Errorf("%+v %+v", f.Operator, f.Cluster)
 	}
 	if f.Limits.StreamsEach != 4 || f.Log.Format != "json" || f.Memory.Limit != 512<<20 || f.Audit.File != "/etc/cloakroom/log/audit.log" {
