@@ -125,7 +125,8 @@ func TestARunningCopyIsRefused(t *testing.T) {
 	n2 := h.start("n2")
 	h.awaitTolerance(1)
 	self := n2.desk.member.Load().self
-	other := &folders{dir: t.TempDir(), boots: map[string]uint64{"n2": copied.boot + 5}, port: map[string]string{}, certs: f.certs}
+	other := newFolders(t)
+	other.boots["n2"], other.seen["n2"], other.certs = copied.boot+5, copied.seen, f.certs
 	for path, data := range copied.files {
 		rel, err := filepath.Rel(f.dir, path)
 		if err != nil {
