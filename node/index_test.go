@@ -136,6 +136,9 @@ func TestAnIndexOfAnotherGenerationIsIgnored(t *testing.T) {
 	nodes := openMany(t, 3, func(cfg *node.Config) { cfg.Limits.Read = time.Second })
 	d := nodes[0].deposit(ada)
 	path := "/v1/subjects/" + d.ID
+	for _, h := range nodes { // without an index of its own generation a read may come too early
+		await(t, "every replica has the deposit", func() bool { return h.call("GET", path, "").status == 200 })
+	}
 	all := func(generation uint32) string {
 		var at []cloakroom.Index
 		for shard := range 4 {

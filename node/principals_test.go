@@ -179,8 +179,10 @@ func TestARevocationHoldsEverywhere(t *testing.T) {
 				t.Fatalf("round %d: node %d answers %d after the revocation", round, i+1, got.status)
 			}
 		}
-		if took > 10*time.Second {
-			t.Errorf("round %d: the revocation took %v with all nodes there", round, took)
+		// The directory's lead may have just moved, as it does when nodes have come:
+		// then views that another leader granted are waited out.
+		if took > 40*time.Second {
+			t.Errorf("round %d: the revocation took %v", round, took)
 		}
 	}
 }

@@ -287,7 +287,7 @@ func (f *fakeService) Status(_ context.Context, req *Request) ([]byte, error) {
 	group := `"leading":true,"generation":1,"term":2,"applied":3,"log_bytes":4,"majority":true,"tolerates":0,"role":"leader","members":[],"lag":0`
 	return []byte(`{"version":"v1","go":"go1","cluster":"00","ready":true,"recovery":"none","subjects":0,"erased":0,` +
 		`"schema_epoch":1,"keyring_version":1,"memory":{},"arena":{},"pool":{},"audit":{},` +
-		`"node":"n1","nodes":[],"clock_skew":false,"directory":{` + group + `},"shards":[{"shard":0,` + group + `}],"ledger":0}`), f.called(req)
+		`"node":"n1","nodes":[],"clock_skew":false,"view_ms":27000,"directory":{` + group + `},"shards":[{"shard":0,` + group + `}],"ledger":0}`), f.called(req)
 }
 
 func (f *fakeService) Ready(verbose bool) ([]byte, error) {
