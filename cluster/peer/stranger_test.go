@@ -303,6 +303,7 @@ func TestKeysArePinned(t *testing.T) {
 		wellFor(t, b, "a")
 		pinned.Store(&[32]byte{1})
 		a.Review()
+		synctest.Wait() // until b has heard that it was cut off
 		if _, err := a.Call(t.Context(), "b", 1, nil); !errors.Is(err, ErrRefused) || !contains(err, "another TLS key") {
 			t.Error("dialled:", err)
 		}
