@@ -210,10 +210,10 @@ func TestANewLeaderWaitsForItsPredecessorsLeases(t *testing.T) {
 		leader, others := s.leaderOf(0)
 		m := (*s.node(leader).shards.Load())[0].member.Load()
 		to := (*s.node(others[0]).shards.Load())[0].member.Load()
+		begin := time.Now() // the other leads some time before this one hears of it
 		if err := m.replica.TransferLead(t.Context(), to.self); err != nil {
 			t.Skip(err)
 		}
-		begin := time.Now()
 		s.await("the new leader", func() (bool, string) { return s.node(others[0]).Leads(0), "none" })
 		at := s.erase(1)
 		since = time.Since(begin)

@@ -287,13 +287,13 @@ func TestSimulationMissesEachRuleOfViews(t *testing.T) {
 		"viewByNode":      {hazards{viewByNode: true}, hauntedView},
 	} {
 		t.Run(name, func(t *testing.T) {
-			for seed := range uint64(6) {
+			for seed := range uint64(30) {
 				if _, broken := playViews(t, seed, memory, m.rule, m.scene); len(broken) > 0 {
 					t.Logf("seed %d: %s", seed, broken[0])
 					return
 				}
 			}
-			t.Error("6 seeds found nothing")
+			t.Error("30 seeds found nothing")
 		})
 	}
 }
